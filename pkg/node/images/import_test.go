@@ -138,6 +138,18 @@ func TestAnImportThatFailsAtItsEndLeavesNoImage(t *testing.T) {
 	assert.Assert(t, m.has["registry.example.org/a:v1"] != "", "what was there before is not ours to remove")
 }
 
+func TestImagesAreImportedForTheOwnersSnapshotter(t *testing.T) {
+	m := newMachine(t)
+	m.write("/a.tar", archiveOf(t, "registry.example.org/a:v1"))
+	m.write("/etc/containerd/conf.d/native.toml",
+		[]byte("[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'native'\n"))
+	_, err := m.apply(onPath("/a.tar"))
+	assert.NilError(t, err)
+	assert.Assert(t, slices.ContainsFunc(m.calls, func(call string) bool {
+		return strings.HasSuffix(call, "images import --snapshotter native --local -")
+	}), "%q", m.calls)
+}
+
 func TestAnOldClientImportsTheOtherWay(t *testing.T) {
 	m := newMachine(t)
 	m.old = true

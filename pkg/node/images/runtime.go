@@ -102,10 +102,20 @@ func (r Runtime) importArgs(ctx context.Context, c *node.Context) []string {
 	command := r.command(c, "images", "import", "--help")
 	command.Log = nil
 	help, err := c.Host.Runner.Run(ctx, command)
+	args := append([]string{"images", "import"}, SnapshotterArgs(c.Host)...)
 	if err == nil && strings.Contains(string(help), "--local") {
-		return []string{"images", "import", "--local", "-"}
+		args = append(args, "--local")
 	}
-	return []string{"images", "import", "-"}
+	return append(args, "-")
+}
+
+// SnapshotterArgs returns the arguments by which ctr unpacks images for the snapshotter of the CRI plugin, where the
+// configuration names one. Without them ctr unpacks for its own default, overlayfs, which may not work on the machine.
+func SnapshotterArgs(h *host.Host) []string {
+	if name := inspect.Snapshotter(h); name != "" {
+		return []string{"--snapshotter", name}
+	}
+	return nil
 }
 
 // importStream runs ctr with these arguments and the archive that write writes, which is not stored in between. An

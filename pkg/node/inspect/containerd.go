@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -51,6 +52,29 @@ func ContainerdRoots(h *host.Host) []string {
 		}
 	}
 	return roots
+}
+
+// Snapshotter returns the snapshotter of containerd's CRI plugin, by its configuration and the owner's drop-ins, of
+// which the last counts; empty where none is named, which is overlayfs.
+func Snapshotter(h *host.Host) string {
+	names, _ := filepath.Glob(h.Path(layout.ContainerdDropIns))
+	found := ""
+	for _, name := range append([]string{h.Path(layout.ContainerdConfig)}, names...) {
+		var config struct {
+			Plugins struct {
+				V2 struct {
+					Containerd struct{ Snapshotter string }
+				} `toml:"io.containerd.grpc.v1.cri"`
+				V3 struct{ Snapshotter string } `toml:"io.containerd.cri.v1.images"`
+			}
+		}
+		data, err := os.ReadFile(name)
+		if err != nil || toml.Unmarshal(data, &config) != nil {
+			continue
+		}
+		found = cmp.Or(config.Plugins.V3.Snapshotter, config.Plugins.V2.Containerd.Snapshotter, found)
+	}
+	return found
 }
 
 // HoldsImages reports whether there is more in a root of containerd than the databases and the uuid that it makes at

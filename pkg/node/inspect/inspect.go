@@ -114,19 +114,29 @@ func Memory(h *host.Host) int64 {
 	return 0
 }
 
-// DiskFree returns the bytes that root may still write below dir, or below the next folder above that exists.
-func DiskFree(h *host.Host, dir string) int64 {
+// Filesystem is the size of a file system, in bytes, and the number of its inodes. Free is the part that root may still
+// write.
+type Filesystem struct{ Free, Total, InodesFree, Inodes int64 }
+
+// Disk returns the file system of dir, or of the next folder above that exists; zero when unknown.
+func Disk(h *host.Host, dir string) Filesystem {
 	for ; ; dir = filepath.Dir(dir) {
 		var stat syscall.Statfs_t
 		err := syscall.Statfs(h.Path(dir), &stat)
 		if err == nil {
-			return int64(stat.Bavail) * stat.Bsize
+			return Filesystem{
+				Free: int64(stat.Bavail) * stat.Bsize, Total: int64(stat.Blocks) * stat.Bsize,
+				InodesFree: int64(stat.Ffree), Inodes: int64(stat.Files),
+			}
 		}
 		if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
-			return 0
+			return Filesystem{}
 		}
 	}
 }
+
+// DiskFree returns the bytes that root may still write below dir, or below the next folder above that exists.
+func DiskFree(h *host.Host, dir string) int64 { return Disk(h, dir).Free }
 
 // Addresses returns the addresses of the machine by which others may reach it.
 func Addresses() []string {

@@ -36,6 +36,22 @@ func Remains(h *host.Host) []string {
 	return found
 }
 
+// networkLinks begin the names of links that networks of pods other than flannel make.
+var networkLinks = []string{"cilium_", "vxlan.calico", "vxlan-v6.calico", "weave", "vxlan-6784", "antrea-", "ovn-k8s-"}
+
+// NetworkLinks lists the links of networks of pods other than flannel.
+func NetworkLinks(h *host.Host) []string {
+	links, _ := filepath.Glob(h.Path("/sys/class/net/*"))
+	var found []string
+	for _, link := range links {
+		name := filepath.Base(link)
+		if slices.ContainsFunc(networkLinks, func(start string) bool { return strings.HasPrefix(name, start) }) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
 // KubeletState are the kubelet's notes of how it gave out CPUs and memory. It does not start with a note of another
 // policy.
 var KubeletState = []string{layout.KubeletDir + "/cpu_manager_state", layout.KubeletDir + "/memory_manager_state"}

@@ -69,9 +69,15 @@ func checkRemains(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 //	cluster's pod network    configurations of others
 //	flannel, as an addon     a problem: pods get addresses by them before, or instead of, flannel
 //	of others                a remark: one of them may be the site's own
+//
+// Links of another network are a problem beside flannel too: Cilium's holds the port of flannel's tunnels.
 func checkPodNetwork(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	if inspect.Kubelet(h, nil, nil).Ours {
 		return
+	}
+	if links := inspect.NetworkLinks(h); j.Flannel && len(links) > 0 {
+		f.problem("There are links of another network of pods than flannel: %s; reboot the machine or remove them (ip "+
+			"link delete), or add %s to ignorePreflightErrors.", strings.Join(links, ", "), podNetworkCheck)
 	}
 	var others []string
 	for _, name := range inspect.NetworkConfigs(h) {

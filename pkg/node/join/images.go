@@ -8,6 +8,7 @@ import (
 	"argosy.dev/argosy/internal/imageref"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/images"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -101,9 +102,10 @@ func applyPause(ctx context.Context, c *node.Context) (string, error) {
 		return p.image + " pinned", pin(ctx, c, p.image)
 	}
 	archive := c.Host.Path(release(c.Operation.Join, "pause-image.tar"))
-	if _, err := c.Host.Runner.Run(ctx, ctr(c, "images", "import", "--label", pinned, archive)); err != nil {
+	args := append([]string{"images", "import"}, images.SnapshotterArgs(c.Host)...)
+	if _, err := c.Host.Runner.Run(ctx, ctr(c, append(args, "--label", pinned, archive)...)); err != nil {
 		// The ctr of containerd 1.x cannot label while it imports.
-		if _, err := c.Host.Runner.Run(ctx, ctr(c, "images", "import", archive)); err != nil {
+		if _, err := c.Host.Runner.Run(ctx, ctr(c, append(args, archive)...)); err != nil {
 			return "", fmt.Errorf("importing image %q: %w", p.image, err)
 		}
 		if err := pin(ctx, c, p.image); err != nil {

@@ -33,11 +33,23 @@ var modules = []module{
 	{"nf_conntrack", func(h *host.Host) bool { return h.Exists("/proc/sys/net/netfilter/nf_conntrack_max") }},
 }
 
-// sysctls are the kernel settings that a node needs, in /proc/sys.
-var sysctls = []struct{ key, value string }{
-	{"net.bridge.bridge-nf-call-ip6tables", "1"},
-	{"net.bridge.bridge-nf-call-iptables", "1"},
-	{"net.ipv4.ip_forward", "1"},
+// forwarding6 has the kernel route IPv6 packets between its interfaces.
+const forwarding6 = "net.ipv6.conf.all.forwarding"
+
+// kernelSetting is a file in /proc/sys with its value.
+type kernelSetting struct{ key, value string }
+
+// sysctls returns the kernel settings that the node needs.
+func sysctls(j *spec.Join) []kernelSetting {
+	wanted := []kernelSetting{
+		{"net.bridge.bridge-nf-call-ip6tables", "1"},
+		{"net.bridge.bridge-nf-call-iptables", "1"},
+		{"net.ipv4.ip_forward", "1"},
+	}
+	if podsHaveIPv6(j) {
+		wanted = append(wanted, kernelSetting{forwarding6, "1"})
+	}
+	return wanted
 }
 
 func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
@@ -48,7 +60,7 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 			c.AddChanges(spec.Change{What: "kernel module " + m.name, Effect: spec.NoRestart})
 		}
 	}
-	for _, s := range sysctls {
+	for _, s := range sysctls(c.Operation.Join) {
 		if have := sysctl(c.Host, s.key); have != s.value && !missingModuleIgnored(c, moduleForSysctl(s.key)) {
 			wanted = append(wanted, s.key+"="+s.value)
 			c.AddChanges(spec.Change{
@@ -57,7 +69,7 @@ func checkKernel(_ context.Context, c *node.Context) (bool, string, error) {
 			})
 		}
 	}
-	for _, f := range kernelFiles(c.Host) {
+	for _, f := range kernelFiles(c.Host, c.Operation.Join) {
 		if !c.Host.Holds(f.name, f.content) {
 			wanted = append(wanted, f.name)
 			c.AddChanges(node.FileChange(c.Host, f.name, f.content, spec.NoRestart))
@@ -92,16 +104,16 @@ func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 	if err := errors.Join(errs...); err != nil {
 		return "", err
 	}
-	edited, err := take(c.Host, kernelFiles(c.Host)...)
+	edited, err := take(c.Host, kernelFiles(c.Host, c.Operation.Join)...)
 	if err != nil {
 		return "", err
 	}
-	for _, f := range kernelFiles(c.Host) {
+	for _, f := range kernelFiles(c.Host, c.Operation.Join) {
 		if _, err := c.Host.WriteFile(f.name, f.content, f.mode()); err != nil {
 			return "", err
 		}
 	}
-	for _, s := range sysctls {
+	for _, s := range sysctls(c.Operation.Join) {
 		if missingModuleIgnored(c, moduleForSysctl(s.key)) && sysctl(c.Host, s.key) == "" {
 			continue
 		}
@@ -117,10 +129,10 @@ func applyKernel(ctx context.Context, c *node.Context) (string, error) {
 }
 
 // kernelFiles returns the files with modules and sysctls for the next boot.
-func kernelFiles(h *host.Host) []file {
+func kernelFiles(h *host.Host, j *spec.Join) []file {
 	return []file{
 		{name: layout.ModulesFile, content: renderModules(h)},
-		{name: layout.SysctlFile, content: renderSysctls()},
+		{name: layout.SysctlFile, content: renderSysctls(j)},
 	}
 }
 
@@ -181,10 +193,10 @@ func renderModules(h *host.Host) []byte {
 
 // renderSysctls returns the settings for the next boot. A leading dash makes systemd-sysctl skip those that the kernel
 // does not have.
-func renderSysctls() []byte {
+func renderSysctls(j *spec.Join) []byte {
 	var b strings.Builder
 	b.WriteString(inspect.Mark + ": kernel settings of a Kubernetes node.\n")
-	for _, s := range sysctls {
+	for _, s := range sysctls(j) {
 		b.WriteString("-" + s.key + " = " + s.value + "\n")
 	}
 	return []byte(b.String())

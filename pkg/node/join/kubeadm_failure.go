@@ -73,11 +73,22 @@ func isAdvice(line string) bool {
 	return false
 }
 
-// lastWords returns the last line that is no advice, if there is one: errors before the first phase have no form.
+// lastWords returns the line with which a program in Go crashed, else the last line that is neither advice nor a report
+// of progress, if there is one: errors before the first phase have no form, and a kubeadm that was killed has none.
 func lastWords(output []byte) []string {
 	lines := host.Tail(output, len(output))
+	for _, line := range lines {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return []string{line}
+		}
+	}
 	for i := len(lines) - 1; i >= 0; i-- {
-		if line := strings.TrimSpace(lines[i]); !isAdvice(line) {
+		line := strings.TrimSpace(lines[i])
+		if strings.HasPrefix(line, "[") {
+			return nil
+		}
+		if !isAdvice(line) {
 			return []string{strings.TrimPrefix(line, "error: ")}
 		}
 	}

@@ -102,6 +102,20 @@ func TestTheCauseOfAKubeadmThatFailsIsItsFirstLine(t *testing.T) {
 			joining + ", phase kubelet-start: couldn't save bootstrap-kubelet.conf to disk: no space left on device",
 			"journalctl", errclass.Permanent, 0,
 		},
+		"a crash": {
+			"[preflight] Running pre-flight checks\npanic: runtime error: invalid memory address or nil pointer " +
+				"dereference\n[signal SIGSEGV]\n\ngoroutine 1 [running]:\nmain.main()\n\t/go/src/main.go:25 +0x1d\n",
+			joining + ": panic: runtime error: invalid memory address or nil pointer dereference", "last lines",
+			errclass.Permanent, 0,
+		},
+		"killed": {
+			"[preflight] Running pre-flight checks\n[kubelet-start] Starting the kubelet\n",
+			joining + ": exit status 1", "last lines", errclass.Permanent, 0,
+		},
+		"a configuration of several lines": {
+			"error: strict decoding error:\n  unknown field \"nodeRegistration.frob\"\n" + trace,
+			joining + `: unknown field "nodeRegistration.frob"`, "last lines", errclass.Permanent, 0,
+		},
 		"no output": {"", joining + ": exit status 1", "last lines", errclass.Permanent, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package join
 import (
 	"context"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -21,13 +22,16 @@ const nodeIPArg = "node-ip"
 // kubelet takes the address of the interface with the default route:
 //
 //	machine's address is                      cluster   node-ip      remark
-//	on an interface without a default route   any       the address  the node has that address
-//	on the default route's interface          any       none         none
-//	on none of the machine's interfaces       any       none         which interfaces there are, if several
-//	a name                                    any       none         which interfaces there are, if several
-//	IPv4, a name, or on no interface          IPv6      ::           none
+//	on an interface without a default route   IPv4      the address  the node has that address
+//	on the default route's interface          IPv4      none         none
+//	on none of the machine's interfaces       IPv4      none         which interfaces there are, if several
+//	a name                                    IPv4      none         which interfaces there are, if several
+//	IPv6, on one without a default route      IPv6      the address  the node has that address
+//	IPv6, and there is no default route       IPv6      the address  none
+//	any other                                 IPv6      ::           none
 //
-// Where no interface has a default route there is nothing to go by, and the kubelet's own way is left.
+// "::" is the IPv6 address of the default route's interface. By itself the kubelet takes IPv4 where there is both.
+// Where no interface has a default route, an IPv4 cluster leaves the kubelet's own way.
 func nodeIP(j *spec.Join, interfaces []spec.Interface) (address, remark string) {
 	given := func(arg spec.Arg) bool { return arg.Name == nodeIPArg }
 	if slices.ContainsFunc(j.Registration.KubeletExtraArgs, given) {
@@ -44,12 +48,16 @@ func nodeIP(j *spec.Join, interfaces []spec.Interface) (address, remark string) 
 		}
 	}
 	switch {
-	case wants6 && (!ipv6 || found == ""):
+	case wants6 && !ipv6:
 		return "::", ""
 	case found != "" && anyDefault && !onDefault:
 		return j.Address, "The node gets the address " + j.Address + " of " + found + ", at which the machine is " +
 			"reached, " +
 			"and not that of the interface with the default route; node-ip in kubeletExtraArgs sets another."
+	case wants6 && found != "" && !anyDefault:
+		return j.Address, ""
+	case wants6:
+		return "::", ""
 	case found == "" && len(interfaces) > 1:
 		return "", "The machine has the interfaces " + describeInterfaces(interfaces) + ", and the node gets the " +
 			"address " +
@@ -79,6 +87,39 @@ func clusterIsIPv6(j *spec.Join) bool {
 	}
 	return yaml.Unmarshal([]byte(j.KubeletConfig), &config) == nil && len(config.ClusterDNS) > 0 &&
 		isIPv6(config.ClusterDNS[0])
+}
+
+// podsHaveIPv6 reports whether pods have IPv6 addresses: by the cluster's networks, where they are known, else by its
+// Services.
+func podsHaveIPv6(j *spec.Join) bool {
+	return clusterIsIPv6(j) || slices.ContainsFunc(j.PodNetworks, func(network string) bool {
+		prefix, err := netip.ParsePrefix(network)
+		return err == nil && prefix.Addr().Is6()
+	})
+}
+
+// checkIPv6 finds a machine that cannot route the IPv6 packets of pods, and one that loses its own route as soon as it
+// does: the kernel ignores router advertisements while it forwards, unless accept_ra is 2.
+func checkIPv6(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	if !podsHaveIPv6(j) {
+		return
+	}
+	if !h.Exists(sysctlPath(forwarding6)) || sysctl(h, "net.ipv6.conf.all.disable_ipv6") == "1" {
+		f.problem("IPv6 is off on the machine, and the cluster's pods have IPv6 addresses; turn it on " +
+			"(net.ipv6.conf.all.disable_ipv6 = 0, and no ipv6.disable=1 on the kernel's command line).")
+		return
+	}
+	if sysctl(h, forwarding6) == "1" {
+		return
+	}
+	for _, one := range inspect.Interfaces(h) {
+		const conf = "/proc/sys/net/ipv6/conf/"
+		if one.Default6 && h.ReadLine(conf+one.Name+"/accept_ra") == "1" {
+			f.remark("The join sets %s = 1, with which the kernel ignores the router advertisements that may have set "+
+				"the IPv6 default route of %s; to keep it, set net.ipv6.conf.%s.accept_ra = 2.", forwarding6, one.Name,
+				one.Name)
+		}
+	}
 }
 
 // withNodeIP returns the operation's wanted state with the kubelet's node-ip, where there is one to set.

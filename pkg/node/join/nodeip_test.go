@@ -60,8 +60,15 @@ func TestTheNodeGetsTheAddressOfTheMachine(t *testing.T) {
 		"IPv6 cluster, reached over IPv4": {
 			address: "203.0.113.5", interfaces: []spec.Interface{public}, dns: "fd01::a", nodeIP: "::",
 		},
-		"IPv6 cluster, reached over " +
-			"IPv6": {address: "2001:db8::5", interfaces: []spec.Interface{public}, dns: "fd01::a"},
+		"IPv6 cluster, reached over IPv6": {
+			address: "2001:db8::5", interfaces: []spec.Interface{public}, dns: "fd01::a", nodeIP: "::",
+		},
+		"IPv6 cluster, reached over IPv6 behind NAT": {
+			address: "2001:db8::99", interfaces: []spec.Interface{public, private}, dns: "fd01::a", nodeIP: "::",
+		},
+		"IPv6 cluster, no default route": {
+			address: "fd00::5", interfaces: []spec.Interface{private}, dns: "fd01::a", nodeIP: "fd00::5",
+		},
 		"IPv6 cluster, reached by name": {interfaces: []spec.Interface{public}, dns: "fd01::a", nodeIP: "::"},
 		"IPv4 cluster, reached over " +
 			"IPv4": {address: "203.0.113.5", interfaces: []spec.Interface{public}, dns: "10.96.0.10"},

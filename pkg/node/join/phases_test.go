@@ -204,6 +204,22 @@ func TestARepositoryWithoutTheBundleIsNoReasonToRetry(t *testing.T) {
 	assert.Assert(t, !errclass.IsTransient(err))
 }
 
+func TestIPv6IsForwardedWherePodsHaveIt(t *testing.T) {
+	for network, want := range map[string]string{"10.244.0.0/16": "0\n", "fd00:10::/56": "1\n"} {
+		m := newMachine(t)
+		m.join.PodNetworks = []string{network}
+		m.write("/proc/sys/net/ipv6/conf/all/forwarding", "0\n")
+		holds, detail, err := checkKernel(t.Context(), m.context)
+		assert.NilError(t, err)
+		assert.Assert(t, !holds)
+		assert.Equal(t, strings.Contains(detail, "net.ipv6.conf.all.forwarding=1"), want == "1\n", detail)
+		_, err = applyKernel(t.Context(), m.context)
+		assert.NilError(t, err)
+		assert.Equal(t, m.read("/proc/sys/net/ipv6/conf/all/forwarding"), want)
+		assert.Equal(t, strings.Contains(m.read(layout.SysctlFile), "-net.ipv6.conf.all.forwarding = 1"), want == "1\n")
+	}
+}
+
 func TestKernelIsSetUpAlsoForNextBoot(t *testing.T) {
 	m := newMachine(t)
 	assert.Assert(t, !holds(t, m, checkKernel))
@@ -374,6 +390,40 @@ func TestThePauseImageIsImportedAndPinned(t *testing.T) {
 	_, detail, err = checkImages(context.Background(), m.context)
 	assert.NilError(t, err)
 	assert.Equal(t, detail, "docker.io/library/pause"+digest+" is there and pinned")
+}
+
+func TestImagesAreUnpackedForTheSnapshotterOfTheOwner(t *testing.T) {
+	const v3 = "[plugins.'io.containerd.cri.v1.images']\nsnapshotter = '"
+	const v2 = "[plugins.'io.containerd.grpc.v1.cri'.containerd]\nsnapshotter = '"
+	for name, test := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"none":           {nil, ""},
+		"a drop-in":      {map[string]string{"conf.d/50-native.toml": v3 + "native'\n"}, "--snapshotter native "},
+		"containerd 1.x": {map[string]string{"conf.d/50-zfs.toml": v2 + "zfs'\n"}, "--snapshotter zfs "},
+		"the last drop-in": {map[string]string{"conf.d/1.toml": v3 + "a'\n", "conf.d/2.toml": v3 + "b'\n"},
+			"--snapshotter b "},
+		"the owner's file": {map[string]string{"config.toml": v3 + "btrfs'\n"}, "--snapshotter btrfs "},
+		"a drop-in over the owner's file": {
+			map[string]string{"config.toml": v3 + "btrfs'\n",
+				"conf.d/1.toml": "[plugins.'io.containerd.cri.v1.images']\n" +
+					"snapshotter = 'overlayfs'\n"}, "--snapshotter overlayfs ",
+		},
+		"a file that cannot be read": {map[string]string{"conf.d/1.toml": v3}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t).withBundle()
+			m.socket()
+			for file, content := range test.files {
+				m.write(layout.ContainerdDir+"/"+file, content)
+			}
+			m.programs.calls = nil
+			apply(t, m, applyImages)
+			begin := "ctr --address " + m.host.Path(layout.ContainerdSocket) + " --namespace k8s.io images import "
+			assert.Assert(t, m.programs.called(begin+test.want+"--label "), "%q", m.programs.calls)
+		})
+	}
 }
 
 func TestUsersImagesAreImportedBesideThePauseImage(t *testing.T) {

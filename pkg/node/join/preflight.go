@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -84,6 +85,8 @@ var preflightChecks = []preflightCheck{
 	{run: checkDisk},
 	{ignore: "SystemVerification", run: checkCgroups},
 	{ignore: "Port-10250", run: checkPort},
+	{ignore: "Port-10248", run: checkHealthPort},
+	{ignore: manifestsCheck, again: true, run: checkManifests},
 	{ignore: "Hostname", run: checkHostname},
 	{ignore: resolverCheck, run: checkHostnameLookup},
 	{ignore: resolverCheck, run: checkResolvers},
@@ -93,6 +96,10 @@ var preflightChecks = []preflightCheck{
 	{ignore: runtimeCheck, run: checkExternalRuntime},
 	{run: checkOtherRuntimes},
 	{run: checkInterfaces},
+	{run: checkIPv6},
+	{ignore: sessionsCheck, run: checkSessions},
+	{ignore: overlayCheck, run: checkOverlay},
+	{run: checkPressure},
 	{ignore: sysctlCheck, again: true, run: checkSysctls},
 }
 
@@ -376,6 +383,36 @@ func checkCgroups(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 		"systemd.unified_cgroup_hierarchy=1. "+
 		"If the cluster's kubelet configuration sets failCgroupV1: false, add SystemVerification to "+
 		"ignorePreflightErrors.", firstWithoutV1)
+}
+
+// checkHealthPort checks the port at which kubeadm waits for the kubelet to be healthy; kubeadm has no such check.
+func checkHealthPort(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	config := struct {
+		Port int `yaml:"healthzPort"`
+	}{10248}
+	if yaml.Unmarshal([]byte(j.KubeletConfig), &config) != nil || config.Port == 0 {
+		return
+	}
+	holder := inspect.Listener(h, config.Port)
+	if holder == "" || strings.HasPrefix(holder, "kubelet ") && inspect.Kubelet(h, nil, nil).Ours {
+		return
+	}
+	f.problem("Port %d, at which the kubelet tells that it is healthy, is held by %s; stop it.", config.Port, holder)
+}
+
+// manifestsCheck is kubeadm's name of the check of static pods.
+const manifestsCheck = "DirAvailable--etc-kubernetes-manifests"
+
+// checkManifests finds static pods, as a control plane leaves them: kubeadm refuses the machine, and the kubelet would
+// start them.
+func checkManifests(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	const dir = "/etc/kubernetes/manifests"
+	entries, _ := os.ReadDir(h.Path(dir))
+	if len(entries) == 0 || slices.Contains(j.Registration.SkipPhases, "preflight") {
+		return
+	}
+	f.problem("%s has %s, which the kubelet would start, and with which kubeadm refuses the machine; remove it, or "+
+		"add %s to ignorePreflightErrors.", dir, entries[0].Name(), manifestsCheck)
 }
 
 func checkPort(_ context.Context, h *host.Host, j *spec.Join, f *findings) {

@@ -80,6 +80,14 @@ func TestPreflight(t *testing.T) {
 			change:  func(m *machine) { m.listener(10250, "nginx") },
 			problem: "Port 10250, which the kubelet needs, is held by nginx (pid 4711)",
 		},
+		"health port taken": {
+			change:  func(m *machine) { m.listener(10248, "nginx") },
+			problem: "Port 10248, at which the kubelet tells that it is healthy, is held by nginx (pid 4711)",
+		},
+		"health port moved": {change: func(m *machine) {
+			m.listener(10248, "nginx")
+			m.join.KubeletConfig = "healthzPort: 10300\n"
+		}},
 		"port of our kubelet": {change: func(m *machine) {
 			m.listener(10250, "kubelet")
 			m.write(layout.UnitsDir+"/kubelet.service", inspect.Mark)
@@ -229,6 +237,34 @@ func TestPreflight(t *testing.T) {
 			m.write("/etc/cni/net.d/10-calico.conflist", "{}")
 			m.ignore("PodNetwork")
 		}, remark: "add PodNetwork to ignorePreflightErrors. Ignored, as"},
+		"links of Cilium beside flannel": {change: func(m *machine) {
+			m.join.Flannel = true
+			m.write("/sys/class/net/cilium_vxlan/operstate", "up")
+			m.write("/sys/class/net/eth0/operstate", "up")
+		}, problem: "There are links of another network of pods than flannel: cilium_vxlan; reboot"},
+		"links of Cilium, the cluster's network": {change: func(m *machine) {
+			m.write("/sys/class/net/cilium_vxlan/operstate", "up")
+		}, remark: "the machine can become a node"},
+		"static pods of a control plane": {change: func(m *machine) {
+			m.write("/etc/kubernetes/manifests/kube-apiserver.yaml", "{}")
+		}, problem: "/etc/kubernetes/manifests has kube-apiserver.yaml, which the kubelet would start"},
+		"static pods, ignored": {change: func(m *machine) {
+			m.write("/etc/kubernetes/manifests/kube-apiserver.yaml", "{}")
+			m.ignore("DirAvailable--etc-kubernetes-manifests")
+		}, remark: "Ignored, as"},
+		"swap at the next boot": {change: func(m *machine) {
+			m.write("/etc/fstab", "UUID=1 / ext4 defaults 0 1\n#/old none swap sw 0 0\n/swap.img none swap sw 0 0\n")
+		}, remark: "Swap is off, and /etc/fstab (/swap.img) turns it on at the next boot"},
+		"swap by a unit at the next boot": {change: func(m *machine) {
+			m.write("/etc/systemd/system/swap.target.wants/dev-sdb.swap", "")
+		}, remark: "Swap is off, and /etc/systemd/system/swap.target.wants/dev-sdb.swap turns it on"},
+		"swap to memory at the next boot": {change: func(m *machine) {
+			m.write("/usr/lib/systemd/zram-generator.conf", "[zram0]\nzram-size = min(ram, 8192)\n")
+		}, remark: "Swap is off, and /usr/lib/systemd/zram-generator.conf turns it on"},
+		"swap to memory that the owner turned off": {change: func(m *machine) {
+			m.write("/usr/lib/systemd/zram-generator.conf", "[zram0]\n")
+			m.write("/etc/systemd/zram-generator.conf", "")
+		}, remark: "the machine can become a node"},
 		"flannel's own configuration": {change: func(m *machine) {
 			m.join.Flannel = true
 			m.write("/etc/cni/net.d/10-flannel.conflist", "{}")

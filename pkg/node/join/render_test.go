@@ -82,7 +82,7 @@ func TestWithoutTaintsKubeadmIsToldSo(t *testing.T) {
 
 func TestTheKernelsSettingsAreRendered(t *testing.T) {
 	m := newMachine(t)
-	golden.Assert(t, string(renderSysctls()), "90-argosy.conf")
+	golden.Assert(t, string(renderSysctls(&spec.Join{})), "90-argosy.conf")
 	assert.Equal(t, string(renderModules(m.host)), "# Written by Argosy: kernel modules of a Kubernetes node.\n",
 		"a kernel without modules is told of none")
 	m.write("/lib/modules/6.1.0-test/modules.dep", "")

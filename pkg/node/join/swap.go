@@ -2,6 +2,8 @@ package join
 
 import (
 	"context"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,13 +20,47 @@ const swapCheck = "Swap"
 // for the kubelet.
 func checkSwap(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	devices := swapDevices(h)
-	if len(devices) == 0 || swapAllowed(j) {
+	if swapAllowed(j) {
+		return
+	}
+	if len(devices) == 0 {
+		if by := swapAtBoot(h); by != "" {
+			f.remark("Swap is off, and %s turns it on at the next boot, after which the kubelet does not start; "+
+				"remove it there, or set failSwapOn: false in the cluster's kubelet configuration.", by)
+		}
 		return
 	}
 	f.problem("Swap is on (%s), and the kubelet does not start with it; turn it off (swapoff --all, and remove it "+
 		"from /etc/fstab and from systemd's swap units), or set failSwapOn: false in the cluster's kubelet "+
 		"configuration.",
 		strings.Join(devices, ", "))
+}
+
+// swapAtBoot returns the file by which systemd turns swap on at boot; empty for none.
+func swapAtBoot(h *host.Host) string {
+	for line := range strings.Lines(h.ReadLine("/etc/fstab")) {
+		fields := strings.Fields(line)
+		if len(fields) > 3 && fields[2] == "swap" && !strings.HasPrefix(fields[0], "#") &&
+			!slices.Contains(strings.Split(fields[3], ","), "noauto") {
+			return "/etc/fstab (" + fields[0] + ")"
+		}
+	}
+	for _, pattern := range []string{
+		"/etc/systemd/system/*.wants/*.swap", "/etc/systemd/system/*.requires/*.swap",
+	} {
+		if files, _ := filepath.Glob(h.Path(pattern)); len(files) > 0 {
+			return strings.TrimPrefix(files[0], h.Root)
+		}
+	}
+	for _, file := range []string{"/etc/systemd/zram-generator.conf", "/usr/lib/systemd/zram-generator.conf"} {
+		if h.Exists(file) {
+			if strings.Contains(h.ReadLine(file), "[") {
+				return file
+			}
+			return "" // an empty file of the owner's masks the distribution's
+		}
+	}
+	return ""
 }
 
 // swapDevices returns the devices and files that the machine swaps to.

@@ -49,8 +49,8 @@ var sysctlAliases = map[string]string{"net.ipv4.conf.all.forwarding": "net.ipv4.
 
 // checkSysctls finds files that take a setting of a node back at the next boot, as hardening profiles do: those that
 // are read after Argosy's, with another value. The last line of all counts.
-func checkSysctls(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
-	for _, s := range sysctls {
+func checkSysctls(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
+	for _, s := range sysctls(j) {
 		by, value := "", ""
 		for _, file := range sysctlFiles(h) {
 			if filepath.Base(file) <= filepath.Base(layout.SysctlFile) {

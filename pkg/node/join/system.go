@@ -84,6 +84,7 @@ const mountsCheck = "Mounts"
 // mount is a line of /proc/self/mounts.
 type mount struct {
 	point   string
+	kind    string
 	options []string
 }
 
@@ -91,10 +92,21 @@ func mounts(h *host.Host) []mount {
 	var found []mount
 	for line := range strings.Lines(h.ReadLine("/proc/self/mounts")) {
 		if fields := strings.Fields(line); len(fields) > 3 {
-			found = append(found, mount{unescape(fields[1]), strings.Split(fields[3], ",")})
+			found = append(found, mount{unescape(fields[1]), fields[2], strings.Split(fields[3], ",")})
 		}
 	}
 	return found
+}
+
+// mountOf returns the mount that a file is on. Of several mounts at one point, the last one is seen.
+func mountOf(all []mount, name string) mount {
+	var on mount
+	for _, m := range all {
+		if below(path.Clean(name), m.point) && len(m.point) >= len(on.point) {
+			on = m
+		}
+	}
+	return on
 }
 
 // unescape decodes the octal escapes of blanks in the kernel's tables.
@@ -109,36 +121,38 @@ func below(name, folder string) bool {
 
 // checkBinariesPath finds file systems on which programs cannot be installed, or not be run.
 func checkBinariesPath(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
-	for _, folder := range []struct{ key, path string }{
-		{"binariesPath", j.BinariesPath}, {"cniBinariesPath", j.CNIBinariesPath},
+	for _, folder := range []struct{ key, path, other string }{
+		{"binariesPath", j.BinariesPath, "/opt/bin"},
+		{"cniBinariesPath", j.CNIBinariesPath, "/usr/local/lib/cni"},
 	} {
-		var on mount
-		for _, m := range mounts(h) {
-			// Of several mounts at one point, the last one is seen.
-			if below(path.Clean(folder.path), m.point) && len(m.point) >= len(on.point) {
-				on = m
-			}
-		}
+		on := mountOf(mounts(h), folder.path)
 		switch {
 		case slices.Contains(on.options, "ro"):
-			f.problem("%s is on %s, which is mounted read-only; set privateNodes.autoUpgrade.%s to another folder, "+
-				"e.g. "+
-				"/opt/bin.", folder.path, on.point, folder.key)
+			f.problem("%s is on %s, which is mounted read-only; set privateNodes.autoUpgrade.%s, or join.%s of the "+
+				"machine, to another folder, e.g. %s.", folder.path, on.point, folder.key, folder.key, folder.other)
 		case slices.Contains(on.options, "noexec"):
 			f.problem("%s is on %s, which is mounted noexec, so that no program runs from there; set "+
-				"privateNodes.autoUpgrade.%s to another folder, e.g. /opt/bin, or mount it with "+
-				"exec.", folder.path, on.point,
-				folder.key)
+				"privateNodes.autoUpgrade.%s, or join.%s of the machine, to another folder, e.g. %s, or mount it "+
+				"with exec.", folder.path, on.point, folder.key, folder.key, folder.other)
 		}
 	}
 }
 
-// checkMounts finds folders of a node's data that /etc/fstab mounts, and that are not mounted: files written
-// now would be hidden after the next boot.
+// checkMounts finds folders of a node's data that /etc/fstab or a unit mounts at boot, and that are not mounted: files
+// written now would be hidden after the next boot.
 func checkMounts(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 	present := mounts(h)
 	if len(present) == 0 {
 		return
+	}
+	mounted := func(point string) bool {
+		return slices.ContainsFunc(present, func(m mount) bool { return m.point == point })
+	}
+	for _, unit := range mountUnits(h) {
+		if point := unit.point; holdsNodeData(point) && !mounted(point) {
+			f.problem("The unit %s mounts %s at boot, and it is not mounted; what a node writes there would be hidden "+
+				"after the next boot. Start the unit, or disable it.", unit.name, point)
+		}
 	}
 	for line := range strings.Lines(h.ReadLine("/etc/fstab")) {
 		fields := strings.Fields(line)
@@ -147,15 +161,38 @@ func checkMounts(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
 			continue
 		}
 		point := filepath.Clean(unescape(fields[1]))
-		holds := point == "/var" || point == "/var/lib" || slices.ContainsFunc([]string{
-			"/var/lib/kubelet", "/var/lib/containerd", spec.Root,
-		}, func(folder string) bool { return below(point, folder) })
-		if holds && !slices.ContainsFunc(present, func(m mount) bool { return m.point == point }) {
+		if holdsNodeData(point) && !mounted(point) {
 			f.problem("/etc/fstab mounts %s, and it is not mounted; what a node writes there would be hidden after "+
-				"the next "+
-				"boot. Mount it, or remove the line.", point)
+				"the next boot. Mount it, or remove the line.", point)
 		}
 	}
+}
+
+// holdsNodeData reports whether a file system at point would hold data of a node.
+func holdsNodeData(point string) bool {
+	return point == "/var" || point == "/var/lib" || slices.ContainsFunc([]string{
+		"/var/lib/kubelet", "/var/lib/containerd", spec.Root,
+	}, func(folder string) bool { return below(point, folder) })
+}
+
+// mountUnit is a unit of the machine's owner that mounts a file system at boot.
+type mountUnit struct{ name, point string }
+
+// mountUnits returns those in systemd's first folder, where systemctl enables them.
+func mountUnits(h *host.Host) []mountUnit {
+	const dir = "/etc/systemd/system"
+	files, _ := filepath.Glob(h.Path(dir + "/*.wants/*.mount"))
+	required, _ := filepath.Glob(h.Path(dir + "/*.requires/*.mount"))
+	var units []mountUnit
+	for _, file := range append(files, required...) {
+		name := filepath.Base(file)
+		for line := range strings.Lines(h.ReadLine(inspect.UnitFile(h, name))) {
+			if point, is := strings.CutPrefix(strings.TrimSpace(line), "Where="); is {
+				units = append(units, mountUnit{name, filepath.Clean(point)})
+			}
+		}
+	}
+	return units
 }
 
 // proxyCheck is kubeadm's name of the check of proxies.
@@ -212,43 +249,6 @@ func withoutProxy(name, exceptions string) bool {
 			return true
 		case err != nil && malformed != nil && strings.HasSuffix(strings.ToLower("."+name), "."+domain):
 			return true
-		}
-	}
-	return false
-}
-
-// checkFirewall tells of a firewall, and which traffic a node needs.
-func checkFirewall(_ context.Context, h *host.Host, _ *spec.Join, f *findings) {
-	var found []string
-	for _, process := range inspect.Processes(h) {
-		if process.Name == "firewalld" && !inspect.Contained(h, process) {
-			found = append(found, "firewalld")
-		}
-	}
-	for line := range strings.Lines(h.ReadLine("/etc/ufw/ufw.conf")) {
-		if strings.EqualFold(strings.ReplaceAll(strings.TrimSpace(line), " ", ""), "enabled=yes") {
-			found = append(found, "ufw")
-		}
-	}
-	if inspect.Enabled(h, "nftables.service") && dropsByDefault(h.ReadLine("/etc/nftables.conf")) {
-		found = append(found, "nftables (/etc/nftables.conf)")
-	}
-	if len(found) > 0 {
-		f.remark("The machine has the firewall %s; it has to let through TCP 10250 from the API server, UDP 8472 "+
-			"(VXLAN) "+
-			"between nodes, and the network of pods.", strings.Join(found, " and "))
-	}
-}
-
-// dropsByDefault reports whether a chain of nftables drops packets that no rule accepts.
-func dropsByDefault(rules string) bool {
-	for line := range strings.Lines(rules) {
-		line, _, _ = strings.Cut(line, "#")
-		words := strings.Fields(strings.ReplaceAll(line, ";", " ; "))
-		for i := range len(words) - 1 {
-			if words[i] == "policy" && words[i+1] == "drop" {
-				return true
-			}
 		}
 	}
 	return false
