@@ -22,6 +22,8 @@ type Restoration struct {
 	Taken    time.Time `json:"taken"`
 	Keys     int       `json:"keys"`
 	Revision int64     `json:"revision"`
+	// Kubernetes is the version of the API server that wrote the archive's state.
+	Kubernetes string `json:"kubernetes,omitempty"`
 	// Endpoint is host:port of the API server when the archive was made.
 	Endpoint string `json:"endpoint"`
 	// Loaded means that the store is complete.

@@ -60,8 +60,15 @@ func forbidden(runs, wanted *version.Version) (reason, instead string) {
 	return "", ""
 }
 
-// ForArchive returns the provisioner for the state of an archive, which an API server of version kubernetes wrote:
-// where the documents name no version, it is this one. It is a configuration error if theirs may not run on that state.
+// ForArchive returns the provisioner for the state of an archive, which an API server of version kubernetes wrote. Its
+// version never goes back, since an upgrade leaves the documents behind. It is a configuration error if theirs is more
+// than one minor version ahead.
+//
+//	documents                      result
+//	name no version                the archive's
+//	behind the archive             the archive's, as after an upgrade
+//	equal, or up to a minor ahead  theirs
+//	further ahead                  refused
 func (p *Provisioner) ForArchive(archive, kubernetes string) (*Provisioner, error) {
 	wrote, err := version.ParseSemantic(kubernetes)
 	if err != nil {
@@ -73,6 +80,9 @@ func (p *Provisioner) ForArchive(archive, kubernetes string) (*Provisioner, erro
 	wanted, err := version.ParseSemantic(p.KubernetesVersion())
 	if err != nil {
 		return p, nil
+	}
+	if wanted.LessThan(wrote) {
+		return p.To(kubernetes)
 	}
 	if reason, instead := forbidden(wrote, wanted); reason != "" {
 		return p, errclass.Errorf(errclass.Configuration, "%s is v%s, and archive %q is of a control plane of v%s: "+

@@ -75,13 +75,11 @@ func TestImageTagThatIsNoVersionIsNotChecked(t *testing.T) {
 
 func TestARestoreTakesTheVersionOfItsArchive(t *testing.T) {
 	for name, c := range map[string]struct{ documents, archive, version, says string }{
-		"no version in the documents": {unversioned, "v1.33.13", "v1.33.13", ""},
-		"the same version":            {controlplanetest.SQLite, "v1.34.4", "v1.34.4", ""},
-		"an older archive":            {controlplanetest.SQLite, "v1.33.13", "v1.34.4", ""},
-		"a newer archive": {
-			controlplanetest.SQLite, "v1.35.8", "",
-			`is v1.34.4, and archive "a.tar.zst" is of a control plane of v1.35.8: an older API server`,
-		},
+		"no version in the documents":       {unversioned, "v1.33.13", "v1.33.13", ""},
+		"the same version":                  {controlplanetest.SQLite, "v1.34.4", "v1.34.4", ""},
+		"an older archive":                  {controlplanetest.SQLite, "v1.33.13", "v1.34.4", ""},
+		"an archive of a later minor":       {controlplanetest.SQLite, "v1.35.8", "v1.35.8", ""},
+		"an archive of a later patch":       {controlplanetest.SQLite, "v1.34.12", "v1.34.12", ""},
 		"an archive of two versions before": {controlplanetest.SQLite, "v1.32.9", "", "one minor version at a time"},
 		"an archive of a tag of its own":    {unversioned, "nightly", components.DefaultKubernetes, ""},
 	} {
@@ -95,6 +93,8 @@ func TestARestoreTakesTheVersionOfItsArchive(t *testing.T) {
 			}
 			assert.NilError(t, err)
 			assert.Equal(t, restored.KubernetesVersion(), c.version)
+			behind := c.documents != unversioned && c.version != "v1.34.4"
+			assert.Equal(t, restored.upgraded == c.version, behind, "the next provision keeps it")
 		})
 	}
 }

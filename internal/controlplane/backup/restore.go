@@ -72,9 +72,12 @@ func restore(ctx context.Context, p *controlplane.Provisioner, o RestoreOptions,
 		return Restored{}, err
 	}
 	if begun == nil {
-		if p, begun, err = restoreKeys(ctx, p, o, hosted.Prefixed(report, "[1/5 archive] ")); err != nil {
-			return Restored{}, err
-		}
+		p, begun, err = restoreKeys(ctx, p, o, hosted.Prefixed(report, "[1/5 archive] "))
+	} else {
+		p, err = p.ForArchive(begun.Archive, begun.Kubernetes)
+	}
+	if err != nil {
+		return Restored{}, err
 	}
 	restored := Restored{Archive: begun.Archive, Taken: begun.Taken, Keys: begun.Keys}
 	restored.Outcome, err = p.ProvisionRestored(ctx, begun, func(ctx context.Context, report func(string)) error {
@@ -204,7 +207,7 @@ func makeRoom(ctx context.Context, cluster hosted.Cluster, report func(string)) 
 
 // restoreKeys reads the archive in a pod and makes Secret <cluster>-pki of its keys, with a note that the restore is
 // not done. From then on the namespace has this cluster, and no other can be made in its place. It returns the
-// provisioner for the archive's version where the documents name none.
+// provisioner for the archive's version where the documents name none or an earlier one.
 func restoreKeys(ctx context.Context, p *controlplane.Provisioner, o RestoreOptions,
 	report func(string),
 ) (*controlplane.Provisioner, *controlplane.Restoration, error) {
@@ -241,7 +244,7 @@ func restoreKeys(ctx context.Context, p *controlplane.Provisioner, o RestoreOpti
 	}
 	begun := &controlplane.Restoration{
 		Archive: read.Archive, Taken: read.Taken, Keys: read.Keys,
-		Revision: read.Revision, Endpoint: read.Endpoint,
+		Revision: read.Revision, Kubernetes: read.Kubernetes, Endpoint: read.Endpoint,
 	}
 	return p, begun, createKeys(ctx, p.Cluster, files, begun)
 }
