@@ -11,9 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/restconfig"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
@@ -64,9 +64,9 @@ func Connect(ctx context.Context, source config.Source, cluster *config.Cluster)
 			"reading the kubeconfig of cluster %q: Secret %q in namespace %q has none of the keys %q", cluster.Name,
 			name, source.Namespace(), kubeconfigKeys)
 	}
-	restConfig, err := clientcmd.RESTConfigFromKubeConfig([]byte(kubeconfig.Reveal()))
+	restConfig, err := restconfig.Parse([]byte(kubeconfig.Reveal()))
 	if err != nil {
-		return nil, errclass.Errorf(errclass.Configuration, "reading the kubeconfig in Secret %q: %w", name, err)
+		return nil, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err)
 	}
 	target, err := fromREST(restConfig, cluster.Fleet.Cluster.Endpoint)
 	if err != nil {

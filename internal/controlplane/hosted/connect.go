@@ -7,10 +7,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/certificates"
+	"argosy.dev/argosy/internal/restconfig"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -57,9 +57,9 @@ func (c Cluster) RESTConfig(ctx context.Context) (*rest.Config, error) {
 		return nil, fmt.Errorf("reading the cluster's kubeconfig, Secret %q, which provisioning writes: %w", name,
 			apply.Classify(err))
 	}
-	restConfig, err := clientcmd.RESTConfigFromKubeConfig(held.Data[certificates.KubeconfigKey])
+	restConfig, err := restconfig.Parse(held.Data[certificates.KubeconfigKey])
 	if err != nil {
-		return nil, errclass.Errorf(errclass.Permanent, "reading the kubeconfig in Secret %q: %w", name, err)
+		return nil, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err)
 	}
 	restConfig.UserAgent = apply.Manager
 	restConfig.QPS, restConfig.Burst = 50, 100
