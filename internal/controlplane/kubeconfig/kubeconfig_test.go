@@ -183,9 +183,26 @@ func TestInvalidUsersAreRefused(t *testing.T) {
 			Options{User: "system:kube-scheduler", Life: time.Hour},
 			"reserved for Kubernetes itself",
 		},
+		"the API server towards kubelets": {
+			Options{User: "kube-apiserver-kubelet-client", Life: time.Hour},
+			"reserved for Kubernetes itself",
+		},
+		"Argosy's own": {Options{User: "argosy:team-a", Life: time.Hour}, "and for Argosy"},
 		"almighty": {
 			Options{User: "alice", Groups: []string{"system:masters"}, Life: time.Hour},
-			"past RBAC",
+			`group "system:masters" carries rights`,
+		},
+		"an administrator": {
+			Options{User: "alice", Groups: []string{"developers", "kubeadm:cluster-admins"}, Life: time.Hour},
+			`group "kubeadm:cluster-admins" carries rights`,
+		},
+		"a machine that joins": {
+			Options{User: "alice", Groups: []string{"system:bootstrappers:kubeadm"}, Life: time.Hour},
+			"bind a role to it",
+		},
+		"a service account": {
+			Options{User: "alice", Groups: []string{"system:serviceaccounts:kube-system"}, Life: time.Hour},
+			"bind a role to it",
 		},
 		"a group without name": {
 			Options{User: "alice", Groups: []string{"a", ""}, Life: time.Hour},

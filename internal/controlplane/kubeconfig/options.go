@@ -41,15 +41,15 @@ type Options struct {
 	Life time.Duration
 }
 
-// check refuses users that the cluster would refuse, and a group whose rights no RBAC rule bounds.
+// check refuses users that the cluster would refuse, and names that carry rights already.
 func (o Options) check() error {
 	var mistakes []error
 	if o.User == "" {
 		mistakes = append(mistakes, errors.New("user is empty: give the name by which the cluster is to know the user"))
 	}
-	if strings.HasPrefix(o.User, "system:") {
-		mistakes = append(mistakes, fmt.Errorf("user %q: names that begin with system: are reserved for Kubernetes "+
-			"itself; give another one", o.User))
+	if reserved(o.User) {
+		mistakes = append(mistakes, fmt.Errorf("user %q is reserved for Kubernetes itself and for Argosy; give "+
+			"another name", o.User))
 	}
 	for _, name := range append([]string{o.User}, o.Groups...) {
 		if len(name) > maxSubject || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) {
@@ -60,16 +60,26 @@ func (o Options) check() error {
 	if slices.Contains(o.Groups, "") {
 		mistakes = append(mistakes, errors.New("a group has no name: separate names by one comma"))
 	}
-	if slices.Contains(o.Groups, "system:masters") {
-		mistakes = append(mistakes, errors.New("group system:masters has every right, past RBAC, so no "+
-			"binding could be taken from its members, and the API server signs no certificate for it; bind "+
-			"ClusterRole cluster-admin to another group"))
+	for _, group := range o.Groups {
+		if reserved(group) {
+			mistakes = append(mistakes, fmt.Errorf("group %q carries rights in every cluster: give a group of "+
+				"your own, and bind a role to it in the cluster", group))
+		}
 	}
 	if o.Life < minLife || o.Life > maxLife {
 		mistakes = append(mistakes, fmt.Errorf("a kubeconfig can't hold for %s: the cluster signs for %s to %s",
 			o.Life, minLife, maxLife))
 	}
 	return errclass.With(errclass.Configuration, errors.Join(mistakes...))
+}
+
+// reserved reports whether a user or a group has rights in every cluster: those of Kubernetes, kubeadm's group of
+// administrators, the API server towards kubelets, and Argosy's own. A kubeconfig with such a name would give these
+// rights to everyone who may submit a workflow, e.g. those of a machine with group system:bootstrappers.
+func reserved(name string) bool {
+	return slices.ContainsFunc([]string{"system:", "kubeadm:", "argosy:", "kube-apiserver"}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
 }
 
 func (o Options) leaf() pki.Leaf { return certificates.ClientLeaf(o.User, o.Groups...) }
