@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -79,10 +80,10 @@ func reaches(ctx context.Context, url, ca string) bool {
 		roots = x509.NewCertPool()
 	}
 	roots.AppendCertsFromPEM([]byte(ca))
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		RootCAs:    roots,
-		MinVersion: tls.VersionTLS12,
-	}}}
+	client := http.Client{Transport: &http.Transport{
+		DialContext:     sources.Dialer(reachTimeout).DialContext,
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+	}}
 	defer client.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
 	if err != nil {

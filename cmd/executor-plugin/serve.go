@@ -20,6 +20,7 @@ import (
 	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/factory"
 	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/internal/steps"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
@@ -54,8 +55,16 @@ func serveCommand() *cobra.Command {
 	return command
 }
 
+// allowedSources is the variable with the hosts from which images and bundles may come. It is in the plugin's own
+// ConfigMap, beside its image: an author who may write that one has all of the plugin's rights anyway.
+const allowedSources = "ARGOSY_ALLOWED_SOURCES"
+
 func serve(ctx context.Context, options plugin.Options, kubeconfig string) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	allowed, err := sources.Parse(os.Getenv(allowedSources))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", allowedSources, err)
+	}
 	// With an empty path this is the pod's service account.
 	restConfig, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -71,7 +80,8 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	}
 	pool := ssh.NewPool()
 	defer pool.Close()
-	env := steps.NewEnv(openers(restConfig, host, factory.Tools{Agent: &agents.Embedded{}, Pool: pool}), log)
+	tools := factory.Tools{Agent: &agents.Embedded{}, Pool: pool, Sources: allowed}
+	env := steps.NewEnv(openers(restConfig, host, tools), log)
 	options.Steps = steps.All(env, workflows{argo})
 	options.Argo = argo
 	options.Log = log

@@ -3,12 +3,14 @@ package factory
 import (
 	"context"
 	"fmt"
+	"net/url"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane"
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -17,28 +19,44 @@ import (
 )
 
 // openRepository returns the source of the cluster's node bundles: the repository in the documents, or the control
-// plane itself, whose server is verified by the cluster's own authority.
-func openRepository(ctx context.Context, documents *config.Cluster, target *join.Target) (*bundle.Repository, error) {
+// plane itself, whose server is verified by the cluster's own authority. The documents may name allowed hosts only.
+func openRepository(ctx context.Context, documents *config.Cluster, target *join.Target,
+	allowed sources.List,
+) (*bundle.Repository, error) {
 	bundles := &documents.Fleet.Bundles
 	repository := &bundle.Repository{
 		URL: bundles.Repository, Format: bundles.Format, SHA256: bundles.SHA256,
 		AllowUnverified: bundles.AllowUnverified,
 	}
-	if documents.BundlesFromControlPlane() {
-		if target.BundlesURL == "" {
-			return nil, errclass.Errorf(errclass.Configuration,
-				"the control plane of cluster %q serves no node bundles yet: submit workflow provision, or set "+
-					"bundles.repository in argosy.yaml", documents.Name)
-		}
-		token, err := bundlesToken(ctx, target)
-		if err != nil {
-			return nil, err
-		}
-		bundles.CACert = target.CACert
-		repository.URL, repository.Token = target.BundlesURL, token
+	if !documents.BundlesFromControlPlane() {
+		repository.CACert = []byte(bundles.CACert)
+		return repository, checkRepository(bundles.Repository, allowed)
 	}
+	if target.BundlesURL == "" {
+		return nil, errclass.Errorf(errclass.Configuration,
+			"the control plane of cluster %q serves no node bundles yet: submit workflow provision, or set "+
+				"bundles.repository in argosy.yaml", documents.Name)
+	}
+	token, err := bundlesToken(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	bundles.CACert = target.CACert
+	repository.URL, repository.Token = target.BundlesURL, token
 	repository.CACert = []byte(bundles.CACert)
 	return repository, nil
+}
+
+// checkRepository refuses a repository on a host that is not allowed. None at all is the join's to refuse.
+func checkRepository(repository string, allowed sources.List) error {
+	if repository == "" {
+		return nil
+	}
+	address, err := url.Parse(repository)
+	if err != nil {
+		return errclass.Errorf(errclass.Configuration, "reading bundles.repository of argosy.yaml: %w", err)
+	}
+	return allowed.Check("bundles.repository of argosy.yaml", address.Host)
 }
 
 // tokenLife is how long the plugin may fetch bundles, in seconds; it bounds one workflow.

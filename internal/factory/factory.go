@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
@@ -34,6 +35,8 @@ type Tools struct {
 	Agent machine.Agent
 	// Pool reuses connections.
 	Pool *ssh.Pool
+	// Sources are the hosts from which images and bundles may come.
+	Sources sources.List
 }
 
 // Open reads cluster from source and makes a Joiner for it. keys may be nil where first use is never trusted.
@@ -57,7 +60,7 @@ func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 		return nil, nil, err
 	}
 	connector := newConnector(source, keys, documents)
-	repository, err := openRepository(ctx, documents, target)
+	repository, err := openRepository(ctx, documents, target, tools.Sources)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,7 +78,7 @@ func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 		Version:    machineVersion(documents, target),
 		Repository: repository,
 		Machine:    func(m config.Machine) join.Machine { return connector.machine(m, tools) },
-		Images:     connector.supply(),
+		Images:     connector.supply(tools.Sources),
 	}, connector, nil
 }
 

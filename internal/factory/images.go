@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
@@ -29,14 +30,14 @@ func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools 
 			return target.UID, nil
 		},
 		Machine: func(m config.Machine) images.Machine { return connector.machine(m, tools) },
-		Supply:  connector.supply(),
+		Supply:  connector.supply(tools.Sources),
 	}, nil
 }
 
 // supply returns the source of the images that the plugin sends, with the registry settings of the documents.
-func (r *connector) supply() *images.Supply {
+func (r *connector) supply(allowed sources.List) *images.Supply {
 	registries := r.cluster.Fleet.Registries
-	settings := images.Settings{CACert: registries.CACert, PlainHTTP: registries.PlainHTTP}
+	settings := images.Settings{CACert: registries.CACert, PlainHTTP: registries.PlainHTTP, Sources: allowed}
 	settings.Logins = func(ctx context.Context) (map[string]spec.RegistryLogin, error) {
 		return registryLogins(ctx, r.source, r.cluster)
 	}

@@ -10,12 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
 
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
 )
@@ -163,7 +163,7 @@ func (c *Client) prepare() {
 func newHTTP(authorities []byte) (*http.Client, error) {
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		DialContext:           sources.Dialer(10 * time.Second).DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 30 * time.Second,
 		IdleConnTimeout:       time.Minute,

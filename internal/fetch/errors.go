@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -65,7 +66,7 @@ func requestError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return errclass.With(errclass.Cancelled, err)
-	case errors.As(err, &certificate), errors.Is(err, errPlainRedirect):
+	case errors.As(err, &certificate), errors.Is(err, errPlainRedirect), errors.Is(err, sources.ErrLinkLocal):
 		return errclass.With(errclass.Configuration, err)
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return errclass.With(errclass.Configuration, err)

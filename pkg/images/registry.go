@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -45,12 +47,16 @@ func newRegistries(settings Settings, keychain authn.Keychain) (*registries, err
 	return &registries{puller: puller, plain: settings.PlainHTTP}, nil
 }
 
+// dialTimeout bounds the dialling of a registry.
+const dialTimeout = 10 * time.Second
+
 func newTransport(authorities string) (*http.Transport, error) {
 	own, ok := remote.DefaultTransport.(*http.Transport)
 	if !ok {
 		return nil, fmt.Errorf("preparing to pull images: the transport is a %T", remote.DefaultTransport)
 	}
 	own = own.Clone()
+	own.DialContext = sources.Dialer(dialTimeout).DialContext
 	own.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if strings.TrimSpace(authorities) == "" {
 		return own, nil
@@ -140,7 +146,7 @@ func classify(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return errclass.With(errclass.Cancelled, err)
-	case errors.Is(err, errPlain):
+	case errors.Is(err, errPlain), errors.Is(err, sources.ErrLinkLocal):
 		return errclass.With(errclass.Configuration, err)
 	case errors.As(err, &certificate):
 		return errclass.Errorf(errclass.Configuration, "%w; set registries.caCert of argosy.yaml to the authority "+

@@ -42,6 +42,21 @@ func Split(text string) []string {
 	return items
 }
 
+// host returns the host, with its port if it has one, of the server or the registry that a source names; "" for a path.
+func (s source) host() string {
+	if s.image != nil {
+		if registry := s.image.Context().RegistryStr(); registry != name.DefaultRegistry {
+			return registry
+		}
+		return "docker.io" // as people write it
+	}
+	parsed, err := url.Parse(s.address)
+	if err != nil {
+		return ""
+	}
+	return parsed.Host
+}
+
 // parse reads an item:
 //
 //	/srv/images, /srv/images/app.tar.gz            a folder or a file on the machine

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"argosy.dev/argosy/internal/fetch"
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
@@ -33,6 +34,8 @@ type Settings struct {
 	CACert string
 	// PlainHTTP are the hosts, with their ports, that are asked without TLS.
 	PlainHTTP []string
+	// Sources are the hosts that may be asked.
+	Sources sources.List
 }
 
 // Supply finds and opens the images that the plugin sends to machines. It looks each source up once, so that all
@@ -136,6 +139,9 @@ func (s *Supply) resolve(ctx context.Context, item, arch string) (spec.ImageSour
 	}
 	if parsed.path != "" {
 		return spec.ImageSource{Name: parsed.path, Path: parsed.path}, nil
+	}
+	if err := s.settings.Sources.Check(fmt.Sprintf("image %q", parsed.shown()), parsed.host()); err != nil {
+		return spec.ImageSource{}, err
 	}
 	key, look := parsed.address+"#"+parsed.sha256, func() (found, error) { return s.file(ctx, parsed) }
 	if parsed.image != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -288,6 +289,43 @@ func TestNothingIsAskedWithoutTLSUnlessTheUserAllowsIt(t *testing.T) {
 	assert.ErrorContains(t, err, "its server would be asked without TLS")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
 	assert.Equal(t, h.count("/"), 0)
+}
+
+func TestOnlyAllowedSourcesAreAsked(t *testing.T) {
+	h := newHub(t)
+	h.push(t, "app:v1", "linux/amd64")
+	h.count("")
+	plain := []string{h.host, "169.254.169.254"}
+	listed := NewSupply(Settings{PlainHTTP: plain, Sources: sources.List{"docker.io", "169.254.169.254"}})
+	for _, item := range []string{
+		"oci://" + h.host + "/app:v1", "http://" + h.host + "/app.tar", "oci://169.254.169.254/app:v1",
+		"http://169.254.169.254/latest/user-data",
+	} {
+		_, err := listed.Resolve(t.Context(), []string{item}, "amd64")
+		assert.ErrorContains(t, err, "name another server", item)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+	}
+	assert.Equal(t, h.count("/"), 0)
+	address, _, _ := strings.Cut(h.host, ":")
+	_, err := NewSupply(Settings{PlainHTTP: plain, Sources: sources.List{address}}).Resolve(t.Context(),
+		[]string{"oci://" + h.host + "/app:v1"}, "amd64")
+	assert.NilError(t, err)
+	parsed, err := parse("oci://busybox:1.36")
+	assert.NilError(t, err)
+	assert.Equal(t, parsed.host(), "docker.io")
+}
+
+// A server that is allowed can still redirect.
+func TestARedirectToALinkLocalAddressIsRefused(t *testing.T) {
+	server := httptest.NewServer(http.RedirectHandler("http://169.254.169.254/latest/user-data", http.StatusFound))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	for _, item := range []string{"oci://" + host + "/app:v1", server.URL + "/app.tar"} {
+		plain := []string{host, "169.254.169.254"}
+		_, err := NewSupply(Settings{PlainHTTP: plain}).Resolve(t.Context(), []string{item}, "amd64")
+		assert.ErrorContains(t, err, "never come from a link-local address", item)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+	}
 }
 
 func TestARegistryThatIsBusyMayBeAskedAgain(t *testing.T) {
