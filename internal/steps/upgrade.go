@@ -8,8 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/intstr"
+
 	"argosy.dev/argosy/internal/plugin"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
@@ -22,13 +25,40 @@ func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (
 	if err != nil {
 		return nil, err
 	}
+	if _, err := parseBool("scheduled", in.Scheduled); err != nil {
+		return nil, err
+	}
 	return e.upgrades.get(ctx, call, in.Cluster, func(ctx context.Context, _, _ string) (*upgrade.Upgrader, error) {
 		u, err := e.openUpgrade(ctx, call, in)
-		if err == nil {
-			u.Until = until
+		if err != nil {
+			return nil, err
 		}
-		return u, err
+		u.Until = until
+		return u, nil
 	})
+}
+
+// checkAgain holds the parameters of a step on one machine against the cluster once more: a workflow can call the step
+// without its plan, or with another plan. It refuses a version that machines may not have beside the control plane as
+// it is now, and bounds the plan by the documents' policy.
+func checkAgain(u *upgrade.Upgrader, plan *rollout.Plan) error {
+	if err := rollout.CheckTarget(u.Target.Version, u.Version, false, nil); err != nil {
+		return err
+	}
+	settings, total := u.Cluster.Fleet.Upgrade, len(u.Cluster.Fleet.Machines)
+	unavailable := u.Cluster.MaxUnavailable()
+	most, err := intstr.GetScaledValueFromIntOrPercent(&unavailable, total, false)
+	if err != nil {
+		return errclass.Errorf(errclass.Configuration, "reading upgrade.maxUnavailable of argosy.yaml: %w", err)
+	}
+	failures := settings.FailureBudget.IntOrString()
+	budget, err := intstr.GetScaledValueFromIntOrPercent(&failures, total, false)
+	if err != nil {
+		return errclass.Errorf(errclass.Configuration, "reading upgrade.failureBudget of argosy.yaml: %w", err)
+	}
+	plan.MaxUnavailable = min(plan.MaxUnavailable, max(most, 1))
+	plan.FailureBudget = min(plan.FailureBudget, budget)
+	return nil
 }
 
 // openUpgrade opens cluster as it is now.
@@ -126,6 +156,9 @@ func (e *Env) waveExecution(call plugin.Call, step string, do waveStep) (plugin.
 		func(ctx context.Context, upgrader *upgrade.Upgrader, report func(string)) (plugin.Result, error) {
 			machine, err := findMachine(upgrader.Cluster, in.Machine)
 			if err != nil {
+				return plugin.Result{}, err
+			}
+			if err := checkAgain(upgrader, &plan); err != nil {
 				return plugin.Result{}, err
 			}
 			return do(ctx, upgrader, machine, plan, report)

@@ -1,0 +1,79 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/errclass"
+	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
+)
+
+// upgraderOf returns an upgrader of four machines, whose control plane runs v1.34.4, at a version.
+func upgraderOf(t *testing.T, version, settings string) *upgrade.Upgrader {
+	t.Helper()
+	fleet := "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: kubeconfig}\n" + settings +
+		"\nmachines:\n"
+	for i := range 4 {
+		fleet += fmt.Sprintf("  - {name: m%d, address: 192.0.2.%d}\n", i+1, i+1)
+	}
+	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(fleet))
+	assert.NilError(t, err)
+	return &upgrade.Upgrader{Joiner: &join.Joiner{
+		Cluster: cluster, Version: version, Target: &join.Target{Version: "v1.34.4"},
+	}}
+}
+
+func TestAMachinesStepChecksTheVersionAgain(t *testing.T) {
+	for version, says := range map[string]string{
+		"v1.34.4": "", "v1.33.13": "", "v1.35.8": "ahead of the control plane", "v2.0.0": "another major version",
+		"v1": "reading target version",
+	} {
+		err := checkAgain(upgraderOf(t, version, ""), &rollout.Plan{})
+		if says == "" {
+			assert.NilError(t, err, version)
+			continue
+		}
+		assert.ErrorContains(t, err, says, version)
+		assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
+	}
+}
+
+func TestAForgedPlanIsBoundByThePolicy(t *testing.T) {
+	u := upgraderOf(t, "v1.34.4", "upgrade: {maxUnavailable: 50%, failureBudget: 1}")
+	forged := rollout.Plan{MaxUnavailable: 4, FailureBudget: 4}
+	assert.NilError(t, checkAgain(u, &forged))
+	assert.DeepEqual(t, forged, rollout.Plan{MaxUnavailable: 2, FailureBudget: 1})
+	made := rollout.Plan{MaxUnavailable: 1}
+	assert.NilError(t, checkAgain(u, &made))
+	assert.DeepEqual(t, made, rollout.Plan{MaxUnavailable: 1})
+}
+
+func TestEveryStepOfAnUpgradeReadsItsBooleans(t *testing.T) {
+	opened := 0
+	env := NewEnv(Openers{Upgrade: func(context.Context, string, string) (*upgrade.Upgrader, error) {
+		opened++
+		return upgraderOf(t, "v1.34.4", ""), nil
+	}}, slog.New(slog.DiscardHandler))
+	object := `{"step": "upgrade-clean", "cluster": "a", "scheduled": "SCHEDULED"}`
+	for _, scheduled := range []string{"false", "maybe"} {
+		call, err := plugin.NewCall(plugin.Workflow{UID: "u"}, "t",
+			[]byte(strings.Replace(object, "SCHEDULED", scheduled, 1)))
+		assert.NilError(t, err)
+		_, err = env.upgrader(t.Context(), call, upgradeInput{Cluster: "a", Scheduled: scheduled})
+		if scheduled == "false" {
+			assert.NilError(t, err)
+			continue
+		}
+		assert.ErrorContains(t, err, `"scheduled" is "maybe"`)
+	}
+	assert.Equal(t, opened, 1)
+}
