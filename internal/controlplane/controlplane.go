@@ -118,6 +118,9 @@ func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outco
 		Version: p.KubernetesVersion(), Upgraded: p.upgraded != "",
 		KubeconfigSecret: p.KubeconfigSecret(),
 	}
+	if err := p.CheckPods(ctx); err != nil {
+		return outcome, err
+	}
 	report("[1/4 keys] reading the cluster's authorities")
 	k, changes, err := p.ensureKeys(ctx)
 	outcome.Changes = append(outcome.Changes, changes...)

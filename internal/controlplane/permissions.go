@@ -28,6 +28,7 @@ func Rules() []Rule {
 		{"", "secrets", keep},
 		{"", "services", keep},
 		{"", "persistentvolumeclaims", keep},
+		{"", "namespaces", []string{"get"}},
 		{"", "pods", []string{"get", "list"}},
 		{"", "pods/log", []string{"get"}},
 		{"", "events", []string{"list"}},

@@ -38,6 +38,9 @@ func (p *Provisioner) Validate(ctx context.Context, report func(string)) (string
 			return "", err
 		}
 	}
+	if err := p.CheckPods(ctx); err != nil {
+		return "", err
+	}
 	if _, err := p.service(); err != nil {
 		return "", err
 	}

@@ -36,6 +36,10 @@ func TestProvisionFailureNamesCause(t *testing.T) {
 		{"a volume that stays pending", func(d map[string]any) {
 			site.Set(d, "controlPlane.statefulSet.persistence.volumeClaim.storageClass", "no-such-class")
 		}, nil, "control-plane", "PersistentVolumeClaim CLUSTER-data is pending (StorageClass no-such-class)"},
+		{"a folder of a host", func(d map[string]any) {
+			site.Set(d, "controlPlane.statefulSet.persistence.addVolumes",
+				[]any{map[string]any{"name": "host", "hostPath": map[string]any{"path": "/"}}})
+		}, nil, "validate", "hostPath"},
 		{"a quota that is used up", nil, func(t *testing.T, cluster *site.HostedCluster) {
 			hostKubectl(t, cluster, "create", "quota", "small", "--hard=persistentvolumeclaims=0")
 		}, "control-plane", "exceeded quota"},

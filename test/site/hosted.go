@@ -29,7 +29,10 @@ func (s *Site) HostedCluster(name string, machines ...string) *HostedCluster {
 
 // Install makes the namespace and applies the folders that README names, and the cluster's documents.
 func (h *HostedCluster) Install(ctx context.Context) error {
-	if err := h.site.ApplyIn(ctx, h.Name, []any{object("v1", "Namespace", h.Name, nil)}); err != nil {
+	namespace := object("v1", "Namespace", h.Name, map[string]any{"metadata": map[string]any{
+		"name": h.Name, "labels": map[string]any{"pod-security.kubernetes.io/enforce": "restricted"},
+	}})
+	if err := h.site.ApplyIn(ctx, h.Name, []any{namespace}); err != nil {
 		return err
 	}
 	for _, folder := range []string{"install", "install/rbac/provision"} {

@@ -70,6 +70,9 @@ func startJob(ctx context.Context, p *controlplane.Provisioner, j controlplane.J
 	if err != nil {
 		return nil, err
 	}
+	if err := p.CheckJob(ctx, wanted); err != nil {
+		return nil, err
+	}
 	if err := p.PlaceJob(ctx, wanted); err != nil {
 		return nil, err
 	}

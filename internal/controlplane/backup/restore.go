@@ -142,6 +142,9 @@ func interrupted(ctx context.Context, p *controlplane.Provisioner, o *RestoreOpt
 	if err := p.CheckPermissions(ctx); err != nil {
 		return nil, err
 	}
+	if err := p.CheckPods(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.CheckDataSource(ctx); err != nil {
 		return nil, err
 	}

@@ -89,6 +89,17 @@ func volume(p *controlplane.Provisioner) []runtime.Object {
 		hosted.ControlPlane)}}
 }
 
+func TestARestoreChecksItsPodsBeforeItRemovesAnything(t *testing.T) {
+	p := provisioner(controlplanetest.New(t, controlplanetest.With(
+		"controlPlane:\n  statefulSet: {persistence: {addVolumes: [{name: h, hostPath: {path: /}}]}}")))
+	controlplanetest.AllowAll(p.Cluster)
+	controlplanetest.Add(t, p.Cluster, volume(p)...)
+	before := controlplanetest.Left(t, p.Cluster)
+	_, err := interrupted(t.Context(), p, &RestoreOptions{ReplaceVolumes: true})
+	assert.ErrorContains(t, err, "hostPath")
+	assert.DeepEqual(t, controlplanetest.Left(t, p.Cluster), before)
+}
+
 func TestRestoreRefusesAnotherClusterButNotAnotherStore(t *testing.T) {
 	p := provisioner(controlplanetest.New(t, controlplanetest.With(controlplanetest.EtcdSection)))
 	identity, err := json.Marshal(provisioner(controlplanetest.New(t, controlplanetest.SQLite)).Cluster.Identity())
