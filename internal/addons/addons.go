@@ -25,6 +25,8 @@ type Facts struct {
 	// KonnectivityHost and KonnectivityPort are where konnectivity agents call, as the machines see it.
 	KonnectivityHost string
 	KonnectivityPort int
+	// VerifiesKubelets is set where the API server verifies the kubelets' serving certificates.
+	VerifiesKubelets bool
 }
 
 // Addon is one thing that runs in a cluster.

@@ -23,7 +23,7 @@ import (
 
 var facts = addons.Facts{
 	Version: "v1.34.4", Server: "https://192.0.2.10:6443", CACert: "-----BEGIN CERTIFICATE-----\n",
-	KonnectivityHost: "192.0.2.10", KonnectivityPort: 8132,
+	KonnectivityHost: "192.0.2.10", KonnectivityPort: 8132, VerifiesKubelets: true,
 }
 
 // cluster parses a vcluster.yaml; without one it has the defaults.

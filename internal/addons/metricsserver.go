@@ -19,14 +19,12 @@ func metricsServer(s *site) (Addon, error) {
 	return d.addon()
 }
 
-// kubeletTLS returns the argument by which metrics-server verifies kubelets. A kubelet signs its serving certificate
-// itself unless privateNodes.kubelet.config.serverTLSBootstrap makes it ask the cluster for one, which a person must
-// then approve, since Kubernetes approves none by itself. So by default there is no authority to verify against, and
-// the API server does not verify kubelets either. The cost: an attacker who takes a node's address on the machines'
-// network can fake its metrics, and gets metrics-server's token, which may read nodes, pods and metrics. With
-// serverTLSBootstrap the certificates are the cluster's and are verified.
+// kubeletTLS returns the argument by which metrics-server verifies kubelets where the API server does. A kubelet signs
+// its serving certificate itself unless privateNodes.kubelet.config.serverTLSBootstrap has it ask the cluster for one,
+// which a join approves. Without, an attacker who takes a node's address on the machines' network can fake its metrics,
+// and gets metrics-server's token, which may read nodes, pods and metrics.
 func (s *site) kubeletTLS() string {
-	if signed, _ := s.cluster.VCluster.PrivateNodes.Kubelet.Config["serverTLSBootstrap"].(bool); signed {
+	if s.facts.VerifiesKubelets {
 		return "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/" +
 			corev1.ServiceAccountRootCAKey
 	}

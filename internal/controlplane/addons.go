@@ -83,7 +83,11 @@ func (p *Provisioner) wantedAddons(ctx context.Context, report func(string)) (*h
 	if err != nil {
 		return nil, nil, err
 	}
-	wanted, err := addons.Wanted(p.Cluster.Cluster, p.facts(endpoint, k.Cluster.Cert))
+	facts := p.facts(endpoint, k.Cluster.Cert)
+	if facts.VerifiesKubelets, err = p.kubeletsVerified(ctx); err != nil {
+		return nil, nil, err
+	}
+	wanted, err := addons.Wanted(p.Cluster.Cluster, facts)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the addons of the documents: %w", err)
 	}

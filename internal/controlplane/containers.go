@@ -86,6 +86,7 @@ func (p *Provisioner) apiServer() corev1.Container {
 	if p.konnectivity() {
 		args = append(args, "--egress-selector-config-file="+path.Join(configDir, egressFile))
 	}
+	args = append(args, p.kubeletArgs()...)
 	container := p.component(hosted.APIServer, p.VCluster.ControlPlane.Distro.K8s.APIServer,
 		append(args, p.storeArgs()...))
 	container.Ports = []corev1.ContainerPort{{

@@ -43,6 +43,8 @@ type Provisioner struct {
 	renew bool
 	// restores is set in a run that fills the store from an archive: no other may use an incomplete store.
 	restores bool
+	// verifyKubelets has the API servers of this run verify kubelets; see decideKubelets.
+	verifyKubelets bool
 	// archived is host:port of the API server when the archive was made that this run restores.
 	archived string
 }
@@ -166,6 +168,9 @@ func (p *Provisioner) runPods(ctx context.Context, k *certificates.Keys, endpoin
 		if err != nil {
 			return changes, inputs.signed, err
 		}
+	}
+	if p.verifyKubelets, err = p.decideKubelets(ctx); err != nil {
+		return changes, inputs.signed, err
 	}
 	set, err := p.controlPlane(inputs.digest)
 	if err != nil {

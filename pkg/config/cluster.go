@@ -107,6 +107,15 @@ func (c *Cluster) Taints(m Machine) []Taint {
 	return taints
 }
 
+// KubeletsRequestCertificates reports whether the kubelets of a hosted cluster ask it for their serving certificates,
+// rather than sign them themselves.
+func (c *Cluster) KubeletsRequestCertificates() bool {
+	settings := c.VCluster.PrivateNodes.Kubelet.Config
+	request, _ := settings["serverTLSBootstrap"].(bool)
+	own, _ := settings["tlsCertFile"].(string)
+	return request && own == ""
+}
+
 // CgroupDriver returns the driver of every node, "systemd" or "cgroupfs"; "" when neither document sets it, which means
 // that of the cluster's kubelet-config.
 func (c *Cluster) CgroupDriver() string { return c.VCluster.PrivateNodes.Kubelet.CgroupDriver }

@@ -18,11 +18,16 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// WaitReady returns a node once it is Ready at version. It reports each change of the reason why it is not.
+// WaitReady returns a node once it is Ready at version, and has its serving certificate where the cluster's kubelets
+// ask for one. It reports each change of the reason why it is not.
 func (j *Joiner) WaitReady(ctx context.Context, node, version string,
 	progress operation.Progress,
 ) (*corev1.Node, error) {
-	return waitReady(ctx, j.Target.Client, node, version, progress)
+	ready, err := waitReady(ctx, j.Target.Client, node, version, progress)
+	if err != nil {
+		return nil, err
+	}
+	return ready, j.ensureServing(ctx, ready, progress)
 }
 
 // waitReady returns the node once it is Ready at version. It reports each change of the reason why it is not.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/operation"
@@ -22,15 +23,23 @@ type Finding struct {
 }
 
 // Verify reads the cluster, and asks no machine: every machine's node is there, Ready, at whatever version, with its
-// labels and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted.
+// labels and taints, and no bootstrap token of ours is left. Tokens left by an attempt that died are deleted. Requests
+// of kubelets for their next serving certificates are approved; a kubelet makes one weeks before the present one ends.
 func (j *Joiner) Verify(ctx context.Context, machines []config.Machine) ([]Finding, error) {
 	nodes, err := j.Target.Nodes(ctx, j.Cluster.Name)
 	if err != nil {
 		return nil, err
 	}
+	refused, err := j.approveServing(ctx, nodes)
+	if err != nil && !apierrors.IsForbidden(err) {
+		return nil, err
+	}
 	findings := make([]Finding, 0, len(machines))
 	for _, machine := range machines {
 		finding := j.examine(machine, nodes[machine.NodeName])
+		if reason := refused[machine.NodeName]; reason != "" {
+			finding.Problems = append(finding.Problems, "its kubelet "+reason)
+		}
 		if _, err := revokeTokens(ctx, j.Target.Client, machine.Name); err != nil {
 			finding.Problems = append(finding.Problems, err.Error())
 		}

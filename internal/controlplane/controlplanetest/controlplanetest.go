@@ -195,12 +195,22 @@ func Node(name, address string) *corev1.Node {
 }
 
 // Serve gives the cluster an API server that lists nodes, and a kubeconfig that leads to it.
-func Serve(t *testing.T, c hosted.Cluster, nodes ...string) {
+func Serve(t *testing.T, c hosted.Cluster, names ...string) {
+	t.Helper()
+	var nodes []*corev1.Node
+	for _, name := range names {
+		nodes = append(nodes, Node(name, "192.0.2.1"))
+	}
+	ServeNodes(t, c, nodes...)
+}
+
+// ServeNodes is as Serve, with nodes of the caller's.
+func ServeNodes(t *testing.T, c hosted.Cluster, nodes ...*corev1.Node) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		list := corev1.NodeList{TypeMeta: metav1.TypeMeta{Kind: "NodeList", APIVersion: "v1"}}
-		for _, name := range nodes {
-			list.Items = append(list.Items, *Node(name, "192.0.2.1"))
+		for _, node := range nodes {
+			list.Items = append(list.Items, *node)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(list)
