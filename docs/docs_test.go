@@ -74,6 +74,31 @@ func TestTestsThatPagesNameExist(t *testing.T) {
 	}
 }
 
+// A page that names a test which is gone promises too much.
+func TestTestsOfTheThreatModelExist(t *testing.T) {
+	declared := map[string]bool{}
+	declaration := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	assert.NilError(t, filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			return skip(path, entry)
+		case !strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		for _, match := range declaration.FindAllStringSubmatch(read(t, path), -1) {
+			declared[match[1]] = true
+		}
+		return nil
+	}))
+	found := regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllStringSubmatch(read(t, "security.md"), -1)
+	assert.Assert(t, len(found) > 20, "only %d tests are named", len(found))
+	for _, match := range found {
+		assert.Check(t, declared[match[1]], "%s is no test", match[1])
+	}
+}
+
 // goPackages returns the folders of the repository with Go files, and the packages of this module that they import.
 // Tests do not count, nor do testdata and other modules.
 func goPackages(t *testing.T) map[string][]string {
