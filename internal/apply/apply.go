@@ -35,8 +35,9 @@ const (
 
 // Setter sets and removes objects in one cluster. It may be used by several goroutines.
 type Setter struct {
-	client dynamic.Interface
-	mapper meta.RESTMapper
+	client    dynamic.Interface
+	discovery discovery.DiscoveryInterface
+	mapper    meta.RESTMapper
 }
 
 // New returns a Setter for the cluster behind config. It connects when it is first used, discovers the cluster's kinds
@@ -57,12 +58,10 @@ func New(config *rest.Config) (*Setter, error) {
 		return nil, errclass.Errorf(errclass.Configuration, "making a discovery client for the API server %q: %w",
 			config.Host, err)
 	}
-	return newFor(client, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer))), nil
-}
-
-// newFor returns a Setter that uses client, and mapper to find the resource of a kind.
-func newFor(client dynamic.Interface, mapper meta.RESTMapper) *Setter {
-	return &Setter{client: client, mapper: mapper}
+	return &Setter{
+		client: client, discovery: discoverer,
+		mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer)),
+	}, nil
 }
 
 // Options of Set and Sync.

@@ -376,6 +376,72 @@ spec: {group: example.com, scope: Namespaced, names: {kind: Boat, plural: boats}
 	assert.Equal(t, sync(nil), kept) // they are not forgotten
 }
 
+func TestNamespaceStaysWhileUsersHaveObjectsInIt(t *testing.T) {
+	for _, tt := range []struct {
+		name, manager, document string
+		kept                    string
+	}{
+		{"nothing", "", "", ""},
+		{
+			"a ConfigMap", "kubectl", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes, namespace: sea}",
+			"ConfigMap sea/notes is not Argosy's",
+		},
+		{
+			"a Deployment of another manager", "helm", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, " +
+				"namespace: sea, labels: {app.kubernetes.io/managed-by: Helm}}", "Deployment sea/web is not Argosy's",
+		},
+		{
+			"a volume", "kubectl", "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, " +
+				"namespace: sea}",
+			"PersistentVolumeClaim sea/data is not Argosy's",
+		},
+		{
+			"a custom resource", "kubectl", "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: argo, " +
+				"namespace: sea}", "Boat sea/argo is not Argosy's",
+		},
+		{
+			"what every namespace has", "kube-controller-manager",
+			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kube-root-ca.crt, namespace: sea}", "",
+		},
+		{
+			"what a controller made", "kube-controller-manager", "apiVersion: v1\nkind: Pod\nmetadata: {name: p, " +
+				"namespace: sea, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: r, uid: u}]}", "",
+		},
+		{
+			"another namespace", "kubectl", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes, " +
+				"namespace: default}", "",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server, setter := start(t)
+			set(t, setter, `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: boats.example.com}
+spec: {group: example.com, scope: Namespaced, names: {kind: Boat, plural: boats}, versions: [{name: v1}]}`)
+			inventory := types.NamespacedName{Namespace: "kube-system", Name: "argosy-addons"}
+			sync := func(objects []*unstructured.Unstructured) string {
+				changes, err := setter.Sync(t.Context(), inventory, objects, apply.Options{})
+				assert.NilError(t, err)
+				return apply.Summary(changes)
+			}
+			assert.Equal(t, sync(decode(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: sea}",
+				"apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: ours, namespace: sea}")), "2 created")
+			if tt.document != "" {
+				server.Edit(t, tt.manager, tt.document)
+			}
+			if tt.kept == "" {
+				assert.Equal(t, sync(nil), "2 removed (ServiceAccount sea/ours, Namespace sea)")
+				return
+			}
+			const kept = "1 kept (Namespace sea); Namespace sea: "
+			assert.Equal(t, sync(nil), "1 removed (ServiceAccount sea/ours), "+kept+tt.kept)
+			assert.Equal(t, sync(nil), kept+tt.kept) // it is not forgotten
+			assert.Assert(t, server.Get("/api/v1/namespaces/sea") != nil)
+		})
+	}
+}
+
 func TestSyncRemovesObsoleteObjects(t *testing.T) {
 	server, setter := start(t)
 	inventory := types.NamespacedName{Namespace: "default", Name: "inventory"}

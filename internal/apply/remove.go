@@ -14,8 +14,8 @@ import (
 
 // Remove deletes the objects that exist with Argosy's label, in the reverse of the order in which they are set. Only
 // kind, namespace and name of objects count. Their dependents are deleted in the background: a node that is away would
-// otherwise keep its pods' owner for ever. A CustomResourceDefinition is kept while users have objects of it, and so
-// are the Namespaces of these.
+// otherwise keep its pods' owner for ever. A CustomResourceDefinition is kept while users have objects of it, and a
+// Namespace while there is any object of users in it.
 func (s *Setter) Remove(ctx context.Context, objects []*unstructured.Unstructured) ([]Change, error) {
 	r := &removal{Setter: s, inhabited: map[string][]string{}}
 	var changes []Change
@@ -80,7 +80,12 @@ func (r *removal) keep(ctx context.Context, live *unstructured.Unstructured) (*C
 			return nil, err
 		}
 	case "Namespace":
-		theirs = r.inhabited[live.GetName()] // complete: definitions are a rank of their own
+		if theirs = r.inhabited[live.GetName()]; len(theirs) == 0 { // complete: definitions are a rank of their own
+			var err error
+			if theirs, err = r.inNamespace(ctx, live.GetName()); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if len(theirs) == 0 {
 		return nil, nil

@@ -29,6 +29,8 @@ func builtin() []Kind {
 		"ConfigMap": "configmaps", "Secret": "secrets", "Service": "services", "ServiceAccount": "serviceaccounts",
 		"PersistentVolumeClaim": "persistentvolumeclaims", "Pod": "pods",
 	})
+	add("", "v1", true, map[string]string{"Endpoints": "endpoints"})
+	add("discovery.k8s.io", "v1", true, map[string]string{"EndpointSlice": "endpointslices"})
 	add("apps", "v1", true, map[string]string{
 		"Deployment": "deployments", "DaemonSet": "daemonsets",
 		"StatefulSet": "statefulsets",

@@ -178,7 +178,9 @@ func (s *Server) list(kind Kind, r *http.Request) (any, error) {
 	list := &unstructured.UnstructuredList{Object: map[string]any{}}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 	for _, object := range s.objects {
-		if object.GroupVersionKind() == kind.GroupVersionKind && selector.Matches(labels.Set(object.GetLabels())) {
+		elsewhere := r.URL.Path != kind.collection("") && r.URL.Path != kind.collection(object.GetNamespace())
+		if object.GroupVersionKind() == kind.GroupVersionKind && !elsewhere &&
+			selector.Matches(labels.Set(object.GetLabels())) {
 			list.Items = append(list.Items, *object.DeepCopy())
 		}
 	}
