@@ -1,12 +1,14 @@
 package addons
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -19,7 +21,7 @@ func flannel(s *site) (Addon, error) {
 	d.pull("flannel", map[string]string{"flannel": settings.Image, "flannel-cni-plugin": settings.InitImage},
 		settings.ImagePullPolicy)
 	edit(d, "kube-flannel-cfg", func(c *corev1.ConfigMap) error {
-		network, err := flannelNetwork(s.cluster.VCluster.Networking.PodCIDR)
+		network, err := flannelNetwork(s.cluster.VCluster.Networking.PodCIDR, s.cluster.Fleet.Flannel)
 		c.Data["net-conf.json"] = network
 		return err
 	})
@@ -29,6 +31,9 @@ func flannel(s *site) (Addon, error) {
 			if pod.Volumes[i].Name == "cni-plugins" {
 				pod.Volumes[i].HostPath.Path = s.cluster.VCluster.PrivateNodes.AutoUpgrade.CNIBinariesPath
 			}
+		}
+		if name := s.cluster.Fleet.Flannel.Interface; name != "" {
+			pod.Containers[0].Args = config.MergeArguments(pod.Containers[0].Args, []string{"--iface=" + name})
 		}
 		host, port, err := s.apiServer()
 		pod.Containers[0].Env = append(pod.Containers[0].Env,
@@ -41,12 +46,16 @@ func flannel(s *site) (Addon, error) {
 }
 
 // flannelNetwork writes flannel's network for the pods' network, which is of one family.
-func flannelNetwork(podCIDR string) (string, error) {
+func flannelNetwork(podCIDR string, settings config.FlannelNetwork) (string, error) {
 	prefix, err := netip.ParsePrefix(podCIDR)
 	if err != nil {
 		return "", errclass.Errorf(errclass.Configuration, "reading networking.podCIDR: %w", err)
 	}
-	network := map[string]any{"Network": prefix.String(), "Backend": map[string]any{"Type": "vxlan"}}
+	backend := map[string]any{"Type": cmp.Or(settings.Backend, config.FlannelVXLAN)}
+	if settings.Port != 0 {
+		backend["Port"] = settings.Port
+	}
+	network := map[string]any{"Network": prefix.String(), "Backend": backend}
 	if prefix.Addr().Is6() {
 		delete(network, "Network")
 		network["IPv6Network"], network["EnableIPv6"], network["EnableIPv4"] = prefix.String(), true, false

@@ -38,6 +38,7 @@ func defaultFleet() Fleet {
 			FailureBudget: "0", Approval: ApproveNever, Drain: true, OnDrainTimeout: DrainStop, Rollback: true,
 			MinReady: seconds(10), ControlPlaneGrace: seconds(2 * 60), NodeGrace: seconds(2 * 60),
 		},
+		Flannel: FlannelNetwork{Backend: FlannelVXLAN},
 		Limits: Limits{
 			Concurrency: 5, MachineTimeout: seconds(20 * 60), ReadyTimeout: seconds(5 * 60),
 			RetryBudget: seconds(5 * 60),

@@ -48,6 +48,10 @@ type Fleet struct {
 	// Registries is how image registries are reached, and with which logins.
 	// +at=plugin +effect=with the next workflow
 	Registries Registries `json:"registries,omitzero"`
+	// Flannel holds settings of the pod network that deploy.cni.flannel of vcluster.yaml has no keys for. Until every
+	// machine's flannel has a change, pods of different machines do not reach each other.
+	// +at=cluster +effect=applies to the addon
+	Flannel FlannelNetwork `json:"flannel,omitzero"`
 	// Limits bound how many machines are worked on at once, and for how long.
 	// +at=plugin +effect=with the next workflow
 	Limits Limits `json:"limits,omitzero"`
@@ -260,6 +264,29 @@ type Registries struct {
 	// +example=['192.0.2.5:5000']
 	PlainHTTP []string `json:"plainHTTP,omitempty"`
 }
+
+// FlannelNetwork is how flannel carries packets between machines.
+type FlannelNetwork struct {
+	// Backend is vxlan, which wraps packets into UDP, or host-gw, which routes them as they are and needs all machines
+	// in one network segment. Default vxlan.
+	Backend FlannelBackend `json:"backend,omitempty" enum:"vxlan,host-gw"`
+	// Port is the UDP port of vxlan. Default 8472, Linux's own. 4789 is the standard's; some virtual switches take its
+	// packets for their own, and some network cards compute wrong checksums of them.
+	// +example=4789
+	Port int `json:"port,omitempty" format:"port"`
+	// Interface that carries the packets, which every machine must have. Default: that of the node's address.
+	// +example=eth1
+	Interface string `json:"interface,omitempty"`
+}
+
+// FlannelBackend is a way by which flannel carries packets.
+type FlannelBackend string
+
+// The backends.
+const (
+	FlannelVXLAN  FlannelBackend = "vxlan"
+	FlannelHostGW FlannelBackend = "host-gw"
+)
 
 // Limits bound the work.
 type Limits struct {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,26 @@ func (d *document) checkAddons(v *VCluster) {
 func (d *document) checkFlannel(key string, f Flannel) {
 	d.image(join(key, "image"), f.Image)
 	d.image(join(key, "initImage"), f.InitImage)
+}
+
+// interfaceName is the name of a network interface, of which Linux keeps 15 letters.
+var interfaceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]{0,14}$`)
+
+// checkFlannelNetwork checks section flannel of argosy.yaml.
+func (d *document) checkFlannelNetwork(c *Cluster) {
+	f := c.Fleet.Flannel
+	d.port("flannel.port", f.Port)
+	d.match("flannel.interface", f.Interface, interfaceName, "the name of a network interface", `write e.g. "eth1"`)
+	if f.Backend == FlannelHostGW && f.Port != 0 {
+		d.add("flannel.port", fmt.Sprintf("%d is for vxlan; host-gw has no port", f.Port), "remove it")
+	}
+	switch set := f != defaultFleet().Flannel; {
+	case set && !c.Hosted():
+		c.Remarks = append(c.Remarks, d.name+": flannel has no effect, since cluster.kubeconfigSecret names a cluster "+
+			"whose addons are not Argosy's")
+	case set && !c.VCluster.Deploy.CNI.Flannel.Enabled:
+		d.add("flannel", "has no effect: deploy.cni.flannel.enabled of vcluster.yaml is false", "remove it")
+	}
 }
 
 func (d *document) checkKubeProxy(key string, k KubeProxy) {

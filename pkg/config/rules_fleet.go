@@ -40,6 +40,7 @@ func (d *document) checkFleet(c *Cluster) {
 	d.checkPolicy(c.Fleet)
 	d.checkUpgrade(c)
 	d.checkRegistries(c.Fleet.Registries)
+	d.checkFlannelNetwork(c)
 	// After the checks: a wrong repository of vcluster.yaml is a problem of that document.
 	if !c.BundlesFromControlPlane() {
 		fill(&c.Fleet.Bundles.Repository, c.VCluster.PrivateNodes.AutoUpgrade.BundleRepository)
