@@ -94,6 +94,56 @@ func TestObjectsAreThoseThatTheDocumentsAskFor(t *testing.T) {
 	}
 }
 
+func TestFlannelCarriesPacketsAsTheDocumentsAsk(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		settings config.FlannelNetwork
+		backend  string
+		iface    string
+	}{
+		{"by default", config.FlannelNetwork{}, `{"Type":"vxlan"}`, "--iface=$(NODE_IP)"},
+		{
+			"another port", config.FlannelNetwork{Backend: config.FlannelVXLAN, Port: 4789},
+			`{"Port":4789,"Type":"vxlan"}`, "--iface=$(NODE_IP)",
+		},
+		{
+			"routes over an interface", config.FlannelNetwork{Backend: config.FlannelHostGW, Interface: "eth1"},
+			`{"Type":"host-gw"}`, "--iface=eth1",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := cluster(t, "")
+			c.Fleet.Flannel = tt.settings
+			made := wanted(t, c, facts)
+			flannel := made[slices.IndexFunc(made, func(a addons.Addon) bool { return a.Name == "flannel" })]
+			for _, object := range flannel.Objects {
+				if object.GetName() != "kube-flannel-cfg" {
+					continue
+				}
+				text, _, err := unstructured.NestedString(object.Object, "data", "net-conf.json")
+				assert.NilError(t, err)
+				var network struct{ Backend json.RawMessage }
+				assert.NilError(t, json.Unmarshal([]byte(text), &network))
+				var compact bytes.Buffer
+				assert.NilError(t, json.Compact(&compact, network.Backend))
+				assert.Equal(t, compact.String(), tt.backend)
+			}
+			args := pods(t, made)["DaemonSet kube-flannel-ds"].Containers[0].Args
+			assert.DeepEqual(t, args, []string{"--ip-masq", "--kube-subnet-mgr", tt.iface})
+		})
+	}
+}
+
+func TestEveryMachineHasAnAgentUnderItsAddress(t *testing.T) {
+	c := cluster(t, "")
+	c.VCluster.ControlPlane.Advanced.Konnectivity.Agent.ExtraArgs = []string{"--keepalive-time=1m", "--v=2"}
+	agent := pods(t, wanted(t, c, facts))["DaemonSet konnectivity-agent"].Containers[0]
+	assert.Assert(t, slices.Contains(agent.Args, "--agent-identifiers=host=$(NODE_IP)"), "%v", agent.Args)
+	assert.DeepEqual(t, agent.Env[0].Name, "NODE_IP")
+	assert.Assert(t, !slices.Contains(agent.Args, "--keepalive-time="+addons.KonnectivityKeepalive), "%v", agent.Args)
+	assert.Assert(t, slices.Contains(agent.Args, "--keepalive-time=1m"), "%v", agent.Args)
+}
+
 func TestEveryFieldIsOneThatKubernetesKnows(t *testing.T) {
 	everything := facts
 	everything.Version = "v1.35.2"

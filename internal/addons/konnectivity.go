@@ -10,7 +10,14 @@ import (
 
 const konnectivityKey = "controlPlane.advanced.konnectivity.agent"
 
-// konnectivity is the agent; the server is part of the control plane, and neither is of use without the other.
+// KonnectivityKeepalive is how long a connection between agent and server may be silent before one of them asks whether
+// the other is there; without an answer in 20 seconds, gRPC's default, it is closed. The server refuses agents that ask
+// more often than every 30 seconds, and by default both would ask after an hour.
+const KonnectivityKeepalive = "30s"
+
+// konnectivity is the agent; the server is part of the control plane, and neither is of use without the other. Every
+// machine has one, under whose address the server finds it: with fewer, a machine that loses its power takes the way to
+// others with it.
 func konnectivity(s *site) (Addon, error) {
 	both := s.cluster.VCluster.ControlPlane.Advanced.Konnectivity
 	settings := both.Agent
@@ -24,14 +31,13 @@ func konnectivity(s *site) (Addon, error) {
 	}
 	d := read(s, "konnectivity")
 	d.pull("konnectivity-agent", map[string]string{"konnectivity-agent": settings.Image}, settings.ImagePullPolicy)
-	edit(d, "konnectivity-agent", func(deployment *appsv1.Deployment) error {
-		replicas := int32(settings.Replicas)
-		deployment.Spec.Replicas = &replicas
-		pod := &deployment.Spec.Template.Spec
+	edit(d, "konnectivity-agent", func(set *appsv1.DaemonSet) error {
+		pod := &set.Spec.Template.Spec
 		container := &pod.Containers[0]
 		container.Args = append([]string{
 			"--proxy-server-host=" + s.facts.KonnectivityHost,
 			"--proxy-server-port=" + strconv.Itoa(s.facts.KonnectivityPort),
+			"--keepalive-time=" + KonnectivityKeepalive,
 		}, container.Args...)
 		if err := extend(konnectivityKey, container, settings.ExtraArgs, settings.ExtraEnv); err != nil {
 			return err

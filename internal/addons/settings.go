@@ -93,7 +93,8 @@ func (p scheduling) apply(pod *corev1.PodSpec) error {
 	return nil
 }
 
-// extend adds arguments and environment variables to a container. Where a name stands twice, the last counts.
+// extend adds arguments and environment variables to a container. An argument replaces those of the same name; of
+// variables of one name the last counts.
 func extend(key string, container *corev1.Container, args []string, env []config.Unstructured) error {
 	var variables []corev1.EnvVar
 	if err := decode(key+".extraEnv", env, &variables); err != nil {
@@ -105,6 +106,6 @@ func extend(key string, container *corev1.Container, args []string, env []config
 		}
 	}
 	container.Env = append(container.Env, variables...)
-	container.Args = append(container.Args, args...)
+	container.Args = config.MergeArguments(container.Args, args)
 	return nil
 }
