@@ -88,7 +88,7 @@ type Component struct {
 	// Command replaces the usual one.
 	// +example=[/usr/local/bin/kube-apiserver]
 	Command []string `json:"command,omitempty"`
-	// ExtraArgs are added to the command, dashes included.
+	// ExtraArgs are added to the command, dashes included. One takes the place of Argosy's own of the same name.
 	// +example=["--v=4"]
 	ExtraArgs []string `json:"extraArgs,omitempty"`
 	// Image of its own.
@@ -310,8 +310,9 @@ type KonnectivityAgent struct {
 	// Enabled deploys it.
 	// +example=true
 	Enabled bool `json:"enabled"`
-	// Replicas of it.
-	// +example=2
+	// Replicas is accepted and has no effect: every machine has an agent, so that one which loses its power takes the
+	// way to no other with it.
+	// +effect=no effect +example=2
 	Replicas int `json:"replicas,omitempty"`
 	// Image of it.
 	// +example=registry.example.com/proxy-agent:v0.34.0
@@ -382,7 +383,7 @@ type PodDisruptionBudget struct {
 	// +example=1
 	MaxUnavailable any `json:"maxUnavailable,omitempty" format:"share"`
 	// UnhealthyPodEvictionPolicy is IfHealthyBudget or AlwaysAllow, which lets pods that are not ready be evicted in
-	// any case.
+	// any case. Default AlwaysAllow: a pod that crashes holds up no drain.
 	// +effect=none
 	UnhealthyPodEvictionPolicy string `json:"unhealthyPodEvictionPolicy,omitempty" enum:"IfHealthyBudget,AlwaysAllow"`
 }

@@ -202,7 +202,8 @@ func TestEveryControlPlaneKeyOfTheOriginalIsKnown(t *testing.T) {
 		"integrations": "metricsServer.enabled certManager.enabled externalSecrets.enabled " +
 			"istio.enabled kubeVirt.enabled",
 		"policies": "podSecurityStandard resourceQuota.enabled limitRange.enabled " +
-			"networkPolicy.enabled centralAdmission.validatingWebhooks",
+			"networkPolicy.enabled networkPolicy.controlPlane.ingress networkPolicy.controlPlane.egress " +
+			"networkPolicy.workload.publicEgress networkPolicy.fallbackDns centralAdmission.validatingWebhooks",
 	}
 	for section, keys := range sections {
 		for key := range strings.FieldsSeq(keys) {

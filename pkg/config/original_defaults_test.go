@@ -97,6 +97,10 @@ exportKubeConfig: {context: mine}
 	assert.Assert(t, cmp.Contains(c.Remarks[0], "vcluster.yaml: 12 settings"))
 	assert.Equal(t, len(parse(t, goodVCluster, goodFleet).Remarks), 0)
 	assert.Equal(t, len(parse(t, goodVCluster+"deploy: {kubeProxy: {enabled: true}}\n", goodFleet).Remarks), 0)
+	assert.DeepEqual(t, parse(t, goodVCluster, goodFleet+"flannel: {port: 4789}\n").Remarks, []string{
+		"argosy.yaml: flannel has no effect, since cluster.kubeconfigSecret names a cluster whose addons are not " +
+			"Argosy's",
+	})
 	one := parse(t, goodVCluster+"exportKubeConfig: {context: mine}\n", goodFleet).Remarks
 	assert.DeepEqual(t, one, []string{"vcluster.yaml: 1 setting is not carried out, since cluster.kubeconfigSecret " +
 		"names a cluster whose control plane and addons are not Argosy's: exportKubeConfig.context"})

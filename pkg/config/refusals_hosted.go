@@ -223,8 +223,8 @@ func notDeployed() []refusal {
 			turnOff + " and create a LimitRange in the host cluster's namespace",
 		},
 		{
-			"policies.networkPolicy", switchedOn, "is not carried out by this version",
-			turnOff + " and create a NetworkPolicy for the control plane's pods in the host cluster's namespace",
+			"policies.networkPolicy", ofWorkloads, "is not possible with private nodes: workloads run on the " +
+				"cluster's own machines", "remove it, and create NetworkPolicies in the cluster",
 		},
 		{
 			"policies.podSecurityStandard", switchedOn, "is not carried out by this version",
@@ -252,6 +252,21 @@ func notDeployed() []refusal {
 			`remove it; "--logging-format=json" in the components' extraArgs makes them log JSON`,
 		},
 	}
+}
+
+// ofWorkloads returns the settings of policies.networkPolicy, where it is on, that are about workloads in the host
+// cluster.
+func ofWorkloads(n *node) []*node {
+	if len(switchedOnExplicitly(n)) == 0 {
+		return nil
+	}
+	var found []*node
+	for _, name := range []string{"fallbackDns", "workload", "outgoingConnections", "extraWorkloadRules"} {
+		if setting := n.get(name); setting != nil {
+			found = append(found, switchedOn(setting)...)
+		}
+	}
+	return found
 }
 
 // notOfThePlatform returns the refusals of settings of the original's platform, which Argosy does without.

@@ -183,12 +183,15 @@ func hostedRefusals() map[string][2]string {
 		"controlPlane.advanced.cloudControllerManager.kubeOvn": {"{enabled: true, vpc: a, loadBalancers: " +
 			"{externalSubnet: b}}", "{enabled: false}"},
 
-		"deploy.csi.kubeVirt":          {"{enabled: true, storageClass: {default: false}}", "{enabled: false}"},
-		"deploy.argoCD.applications":   {"[{name: a}]", "[]"},
-		"deploy.ingressNginx":          {"{enabled: true}", "{enabled: false, defaultIngressClass: true}"},
-		"policies.resourceQuota":       {"{enabled: true}", "{enabled: auto, quota: {requests.cpu: 10}}"},
-		"policies.limitRange":          {"{enabled: true}", "{enabled: auto, default: {cpu: '1'}}"},
-		"policies.networkPolicy":       {"{enabled: true}", "{enabled: false, fallbackDns: 8.8.8.8}"},
+		"deploy.csi.kubeVirt":        {"{enabled: true, storageClass: {default: false}}", "{enabled: false}"},
+		"deploy.argoCD.applications": {"[{name: a}]", "[]"},
+		"deploy.ingressNginx":        {"{enabled: true}", "{enabled: false, defaultIngressClass: true}"},
+		"policies.resourceQuota":     {"{enabled: true}", "{enabled: auto, quota: {requests.cpu: 10}}"},
+		"policies.limitRange":        {"{enabled: true}", "{enabled: auto, default: {cpu: '1'}}"},
+		"policies.networkPolicy": {
+			"{enabled: true, workload: {egress: [{}]}}",
+			"{enabled: true, fallbackDns: 8.8.8.8, controlPlane: {egress: []}}",
+		},
 		"policies.podSecurityStandard": {"baseline", "''"},
 		"policies.centralAdmission": {
 			"{validatingWebhooks: [{name: a}]}",

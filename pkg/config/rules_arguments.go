@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// The rules of arguments that are added to those which Argosy gives a program. The last one of a name holds, so that
-// one of Argosy's own would be undone.
+// The rules of arguments that the user gives a program. They replace those which Argosy gives it by the same name, see
+// MergeArguments, so that the few without which a cluster can't work are refused.
 
 // argument is one argument of a program: "--name", "--name=value" or "-v=4".
 var argument = regexp.MustCompile(`^--?[a-zA-Z][a-zA-Z0-9_.-]*(=|$)`)
@@ -110,8 +110,8 @@ func with(o ownArguments, instead string, names ...string) ownArguments {
 func (d *document) arguments(key string, list []string, own ownArguments) {
 	for i, arg := range list {
 		at := fmt.Sprintf("%s[%d]", key, i)
-		name, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		name = strings.ReplaceAll(name, "_", "-")
+		name := argumentName(arg)
+		_, value, _ := strings.Cut(arg, "=")
 		switch instead, isOwn := own[name]; {
 		case strings.TrimSpace(arg) == "":
 			d.add(at, "is empty", "remove it")
@@ -132,11 +132,6 @@ func neededControllers() []string { return []string{"*", "bootstrapsigner", "tok
 func (d *document) argumentValue(key, name, value string) {
 	words := strings.Split(value, ",")
 	switch name {
-	case "anonymous-auth":
-		if value == "false" {
-			d.add(key, "--anonymous-auth=false has no pod of the control plane ready: its probes ask without a login",
-				"remove it; requests without a login see /livez, /readyz and /version alone")
-		}
 	case "authorization-mode":
 		if !slices.Contains(words, "Node") || !slices.Contains(words, "RBAC") {
 			d.add(key, "--authorization-mode without Node and RBAC takes kubelets and controllers their rights",
@@ -160,9 +155,48 @@ func (d *document) argumentValue(key, name, value string) {
 	}
 }
 
+// checkLogins checks arguments of kube-apiserver about logins that exclude each other, with which it ends at once.
+func (d *document) checkLogins(key string, args []string, kubernetes string) {
+	index := func(name string) int {
+		return slices.IndexFunc(args, func(arg string) bool { return argumentName(arg) == name })
+	}
+	at := func(i int) string { return fmt.Sprintf("%s[%d]", key, i) }
+	const authorization = "authorization-config"
+	if i := index("authorization-mode"); i >= 0 && index(authorization) >= 0 {
+		d.add(at(i), "--authorization-mode cannot stand beside --authorization-config", "remove one of them")
+	}
+	oidc := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(argumentName(arg), "oidc-") })
+	file := index("authentication-config")
+	if oidc >= 0 && file >= 0 {
+		d.add(at(oidc), "--"+argumentName(args[oidc])+" cannot stand beside --authentication-config",
+			"write its value into section jwt of that file")
+	}
+	i := index("anonymous-auth")
+	if i < 0 || ArgumentValue(args, "anonymous-auth") != "false" || file >= 0 {
+		return
+	}
+	const probes = "--anonymous-auth=false %s has no pod of the control plane ready: its probes ask without a login, " +
+		"and only a file of --authentication-config can allow them alone"
+	switch {
+	case oidc >= 0:
+		d.add(at(i), fmt.Sprintf(probes, "beside --"+argumentName(args[oidc])),
+			"write a file with sections jwt and anonymous, and name it in --authentication-config")
+	case !AnonymousPaths(kubernetes):
+		d.add(at(i), fmt.Sprintf(probes, "before Kubernetes 1.32"), "remove it, or upgrade the cluster")
+	}
+}
+
+// AnonymousPaths reports whether the API server of a version of Kubernetes can bound requests without a login to some
+// paths: from 1.32 on, where the feature gate AnonymousAuthConfigurableEndpoints is on by default. A text that is no
+// version counts as the newest.
+func AnonymousPaths(kubernetes string) bool {
+	minor := minorOf(kubernetes)
+	return minor == 0 || minor >= 32
+}
+
 // checkArguments checks the arguments of every program that Argosy starts for a cluster. A command of the user's own
 // gets the user's arguments alone.
-func (d *document) checkArguments(v VCluster) {
+func (d *document) checkArguments(v VCluster, kubernetes string) {
 	const k8s = "controlPlane.distro.k8s."
 	for _, component := range []struct {
 		key      string
@@ -179,6 +213,9 @@ func (d *document) checkArguments(v VCluster) {
 		if len(component.settings.Command) == 0 {
 			d.arguments(component.key, component.settings.ExtraArgs, component.own)
 		}
+	}
+	if api := v.ControlPlane.Distro.K8s.APIServer; len(api.Command) == 0 {
+		d.checkLogins(k8s+"apiServer.extraArgs", api.ExtraArgs, kubernetes)
 	}
 	store, konnectivity := v.ControlPlane.BackingStore, v.ControlPlane.Advanced.Konnectivity
 	const stores, konnectivityKey = "controlPlane.backingStore.", "controlPlane.advanced.konnectivity."

@@ -45,13 +45,55 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 		},
 		"port": {arguments("apiServer", "--secure-port=1"), hosted, api, "controlPlane.proxy.port"},
 		"anonymous": {
-			arguments("apiServer", "--anonymous-auth=false"), hosted, api,
-			"its probes ask without a login",
+			strings.Replace(arguments("apiServer", "--anonymous-auth=false"), "v1.34.4", "v1.31.14", 1), hosted, api,
+			"before Kubernetes 1.32",
+		},
+		"anonymous beside OpenID": {
+			arguments("apiServer", "--anonymous-auth=false', '--oidc-issuer-url=https://a.example.com"), hosted, api,
+			"write a file with sections jwt and anonymous",
+		},
+		"OpenID twice": {
+			arguments("apiServer", "--oidc-client-id=a', '--authentication-config=/a"), hosted, api,
+			"--oidc-client-id cannot stand beside --authentication-config",
+		},
+		"authorization twice": {
+			arguments("apiServer", "--authorization-mode=Node,RBAC', '--authorization-config=/a"), hosted, api,
+			"cannot stand beside --authorization-config",
 		},
 		"authorization": {arguments("apiServer", "--authorization-mode=AlwaysAllow"), hosted, api, "Node and RBAC"},
 		"underscores":   {arguments("apiServer", "--secure_port=1"), hosted, api, "controlPlane.proxy.port"},
-		"no dashes":     {arguments("apiServer", "v=4"), hosted, api, `"v=4" is no argument`},
-		"empty":         {arguments("apiServer", ""), hosted, api, "is empty"},
+		"policy without a database": {
+			provisioned("backingStore: {database: {external: {enabled: true, connector: a}}}") +
+				"policies: {networkPolicy: {enabled: true}}\n", hosted, "policies.networkPolicy.controlPlane.egress",
+			"cut the control plane off from it",
+		},
+		"policy without machines": {
+			provisioned("advanced: {konnectivity: {enabled: false}}") + "policies: {networkPolicy: {enabled: true}}\n",
+			hosted, "policies.networkPolicy.controlPlane.egress", "no rule that leads to the machines",
+		},
+		"misspelt rule": {
+			hostedVCluster + "policies: {networkPolicy: {enabled: true, controlPlane: {egress: [{tos: []}]}}}\n",
+			hosted, "policies.networkPolicy.controlPlane.egress[0].tos",
+			"unknown key in a Kubernetes NetworkPolicyEgressRule",
+		},
+		"port of host-gw": {
+			hostedVCluster, hosted + "flannel: {backend: host-gw, port: 4789}\n", "flannel.port", "has no port",
+		},
+		"interface": {
+			hostedVCluster, hosted + "flannel: {interface: 'eth0 --public-ip=x'}\n", "flannel.interface",
+			"not the name of a network interface",
+		},
+		"interface too long": {
+			hostedVCluster, hosted + "flannel: {interface: an-interface-of-17}\n", "flannel.interface",
+			"not the name of a network interface",
+		},
+		"port of flannel": {hostedVCluster, hosted + "flannel: {port: 70000}\n", "flannel.port", "70000"},
+		"flannel that is off": {
+			hostedVCluster + "deploy: {cni: {flannel: {enabled: false}}}\n", hosted + "flannel: {port: 4789}\n",
+			"flannel", "has no effect",
+		},
+		"no dashes": {arguments("apiServer", "v=4"), hosted, api, `"v=4" is no argument`},
+		"empty":     {arguments("apiServer", ""), hosted, api, "is empty"},
 		"pods": {
 			arguments("controllerManager", "--cluster-cidr=10.1.0.0/16"), hosted, manager,
 			"networking.podCIDR",
@@ -222,6 +264,11 @@ func TestWhatTheOriginalAcceptsIsAccepted(t *testing.T) {
 		"own manifests": provisioned(`coredns: {overwriteManifests: "` + aManifest + `\n---\n"}`),
 		"an argument": strings.Replace(hostedVCluster, "v1.34.4}",
 			"v1.34.4, apiServer: {extraArgs: [--v=4, '--authorization-mode=Node,RBAC,Webhook', -v=3]}}", 1),
+		"no anonymous requests": strings.Replace(hostedVCluster, "v1.34.4}",
+			"v1.34.4, apiServer: {extraArgs: [--anonymous-auth=false]}}", 1),
+		"files of logins": strings.Replace(hostedVCluster, "v1.34.4}",
+			"v1.34.4, apiServer: {extraArgs: [--anonymous-auth=false, --authentication-config=/a, "+
+				"--authorization-config=/b]}}", 1),
 		"its command": strings.Replace(hostedVCluster, "v1.34.4}",
 			"v1.34.4, apiServer: {command: [/own], extraArgs: [serve, --secure-port=1]}}", 1),
 		"fewer controls": strings.Replace(hostedVCluster, "v1.34.4}",

@@ -38,12 +38,14 @@ func (c *Cluster) checkHosted(v, f *document) {
 	v.checkHostedReplicas(c.VCluster.ControlPlane.StatefulSet)
 	v.checkMembers(c.VCluster.ControlPlane.BackingStore.Etcd.Deploy)
 	v.checkExposure(c.VCluster.ControlPlane)
-	v.checkArguments(c.VCluster)
+	v.checkArguments(c.VCluster, c.KubernetesVersion())
+	v.checkNetworkPolicy(c.VCluster)
 	v.checkComponentConfigs(c)
 	v.checkCoreDNSTexts(c.VCluster.ControlPlane.CoreDNS)
 	v.checkHostedNetworks(c)
 	c.checkPluginPaths(f)
 	c.checkPool(v)
+	f.checkFlannelNetwork(c)
 	c.checkAddresses(v, f, networksOf(c.VCluster.Networking.PodCIDR), networksOf(c.VCluster.Networking.ServiceCIDR))
 }
 

@@ -352,9 +352,8 @@ type Policies struct {
 	// LimitRange of the namespace.
 	// +example={enabled: false}
 	LimitRange Unstructured `json:"limitRange,omitempty"`
-	// NetworkPolicy of the namespace.
-	// +example={enabled: false}
-	NetworkPolicy Unstructured `json:"networkPolicy,omitempty"`
+	// NetworkPolicy around the pods of the control plane and its etcd.
+	NetworkPolicy NetworkPolicy `json:"networkPolicy,omitzero"`
 	// CentralAdmission webhooks of the original.
 	// +example={}
 	CentralAdmission Unstructured `json:"centralAdmission,omitempty"`
