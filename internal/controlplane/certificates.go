@@ -30,6 +30,7 @@ const (
 	confController    = "controller-manager.conf"
 	confScheduler     = "scheduler.conf"
 	confKonnectivity  = "konnectivity-server.conf"
+	confEndpoint      = "endpoint.conf"
 	certEtcdServer    = "server"
 	certEtcdPeer      = "peer"
 )
@@ -121,6 +122,9 @@ func (p *Provisioner) controlPlaneCerts(k *certificates.Keys, endpoint Endpoint)
 	}
 	if p.konnectivity() {
 		list = append(list, clusterClient(confKonnectivity, "system:konnectivity-server"))
+	}
+	if p.followsEndpoint(endpoint) {
+		list = append(list, clusterClient(confEndpoint, endpointUser))
 	}
 	if p.Store().Kind == config.StoreEtcd {
 		list = append(list, etcdClientCert(k))

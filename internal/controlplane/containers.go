@@ -2,13 +2,16 @@ package controlplane
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"argosy.dev/argosy/internal/addons"
 	"argosy.dev/argosy/internal/controlplane/certificates"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/pkg/config"
@@ -56,10 +59,8 @@ func (p *Provisioner) apiServer() corev1.Container {
 	networking := p.VCluster.Networking
 	args := []string{
 		"--allow-privileged=true",
-		"--authorization-mode=Node,RBAC",
 		"--bind-address=" + p.VCluster.ControlPlane.Proxy.BindAddress,
 		"--client-ca-file=" + cert(certificates.ClusterCA),
-		"--enable-admission-plugins=NodeRestriction",
 		"--enable-bootstrap-token-auth=true",
 		// The addresses of Service default/kubernetes are those that machines reach, which the API server can't know.
 		"--endpoint-reconciler-type=none",
@@ -76,6 +77,8 @@ func (p *Provisioner) apiServer() corev1.Container {
 		"--requestheader-username-headers=X-Remote-User",
 		"--secure-port=" + strconv.Itoa(p.apiPort()),
 		"--service-account-issuer=https://kubernetes.default.svc." + networking.Advanced.ClusterDomain,
+		// The API server would name its pod's address, which neither pods nor others reach.
+		"--service-account-jwks-uri=" + p.endpoint.Server() + "/openid/v1/jwks",
 		"--service-account-key-file=" + path.Join(certsDir, certificates.SigningKey+certificates.PublicExtension),
 		"--service-account-signing-key-file=" + key(certificates.SigningKey),
 		"--service-cluster-ip-range=" + networking.ServiceCIDR,
@@ -93,7 +96,7 @@ func (p *Provisioner) apiServer() corev1.Container {
 		Name: "https", ContainerPort: int32(p.apiPort()),
 		Protocol: corev1.ProtocolTCP,
 	}}
-	container.ReadinessProbe = probe(p.apiPort(), "/readyz", 1, 3)
+	container.ReadinessProbe = probe(p.apiPort(), readyPath, 1, 3)
 	container.LivenessProbe = probe(p.apiPort(), "/livez", 10, 8)
 	container.StartupProbe = probe(p.apiPort(), "/livez", 1, startupFailures)
 	container.Resources = requests("100m", "256Mi")
@@ -103,6 +106,14 @@ func (p *Provisioner) apiServer() corev1.Container {
 		corev1.VolumeMount{Name: volumeKine, MountPath: kineDir})
 	return container
 }
+
+// readyPath asks an API server whether it is ready. Not counted are the hooks that write objects of its version when it
+// starts: with a webhook on such objects in the cluster they wait for konnectivity's agents, which the Service leads to
+// ready pods alone, and one would wait for the other for ever. The names of hooks that a version does not have are
+// ignored.
+const readyPath = "/readyz?exclude=poststarthook/rbac/bootstrap-roles" +
+	"&exclude=poststarthook/scheduling/bootstrap-system-priority-classes" +
+	"&exclude=poststarthook/priority-and-fairness-config-producer"
 
 const (
 	// shutdownDelay is how long an API server answers after SIGTERM, in seconds: kube-proxy takes about one to stop
@@ -173,7 +184,7 @@ func (p *Provisioner) leaderElection() []string {
 // dial in.
 func (p *Provisioner) konnectivityServer() corev1.Container {
 	settings := p.VCluster.ControlPlane.Advanced.Konnectivity.Server
-	args := append([]string{
+	args := config.MergeArguments([]string{
 		"--admin-bind-address=127.0.0.1",
 		"--admin-port=" + strconv.Itoa(konnectivityAdminPort),
 		"--agent-namespace=kube-system",
@@ -183,21 +194,28 @@ func (p *Provisioner) konnectivityServer() corev1.Container {
 		"--cluster-cert=" + cert(certServing),
 		"--cluster-key=" + key(certServing),
 		"--delete-existing-uds-file",
+		"--health-bind-address=127.0.0.1",
 		"--health-port=" + strconv.Itoa(konnectivityHealthPort),
+		"--keepalive-time=" + addons.KonnectivityKeepalive,
 		"--kubeconfig=" + conf(confKonnectivity),
 		"--logtostderr=true",
 		"--mode=grpc",
+		// A machine is asked by its own agent, so that one without power is missed for itself alone. Agents of other
+		// machines carry what has none: Services, pods, a machine whose agent is not there.
+		"--proxy-strategies=destHost,default",
 		"--server-count=" + strconv.Itoa(p.replicas()),
 		"--server-port=0",
 		"--uds-name=" + konnectivitySocket,
-	}, settings.ExtraArgs...)
+	}, settings.ExtraArgs)
 	container := p.container("konnectivity-server", args)
 	container.Ports = []corev1.ContainerPort{{
 		Name: "konnectivity", ContainerPort: konnectivityPort,
 		Protocol: corev1.ProtocolTCP,
 	}}
-	container.LivenessProbe = probe(konnectivityHealthPort, "/healthz", 10, 8)
-	container.LivenessProbe.HTTPGet.Scheme = corev1.URISchemeHTTP
+	// Its /healthz is on plain HTTP, which is bound to loopback, and tells no more than that it listens.
+	container.LivenessProbe = probe(konnectivityPort, "", 10, 8)
+	container.LivenessProbe.HTTPGet, container.LivenessProbe.TCPSocket = nil,
+		&corev1.TCPSocketAction{Port: intstr.FromInt(konnectivityPort)}
 	container.Resources = requests("5m", "32Mi")
 	container.VolumeMounts = append(container.VolumeMounts,
 		corev1.VolumeMount{Name: volumeKonnectivity, MountPath: konnectivityDir})
@@ -229,7 +247,38 @@ func (p *Provisioner) bundleServer() corev1.Container {
 }
 
 // needsProgram reports whether a container of another image needs Argosy's own program.
-func (p *Provisioner) needsProgram() bool { return p.servesBundles() || p.RunsKine() }
+func (p *Provisioner) needsProgram() bool {
+	return p.servesBundles() || p.RunsKine() || p.followsEndpoint(p.endpoint)
+}
+
+// followsEndpoint reports whether the addresses at which pods reach the API server can change while the cluster runs: a
+// name may lead elsewhere, and one address among several may go.
+func (p *Provisioner) followsEndpoint(endpoint Endpoint) bool {
+	_, err := netip.ParseAddr(endpoint.Host)
+	return endpoint.Host != "" && err != nil || len(endpoint.Alike) > 1
+}
+
+// endpointFollower returns the container that has Service default/kubernetes lead to the endpoint's addresses.
+func (p *Provisioner) endpointFollower() corev1.Container {
+	endpoint := p.endpoint
+	args := []string{
+		"follow-endpoint",
+		"--kubeconfig=" + conf(confEndpoint),
+		"--port=" + strconv.Itoa(endpoint.API),
+		fmt.Sprintf("--ipv4=%t", p.APIServiceIP().Is4()),
+	}
+	hosts := append([]string{endpoint.Host}, endpoint.Alike...)
+	slices.Sort(hosts)
+	for _, host := range slices.Compact(hosts) {
+		args = append(args, "--host="+host)
+	}
+	container := p.container("endpoint", args)
+	container.Command = []string{programPath}
+	container.Resources = requests("5m", "32Mi")
+	container.VolumeMounts = append(container.VolumeMounts,
+		corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
+	return container
+}
 
 // installProgram returns the init container that copies Argosy's program into a volume.
 func (p *Provisioner) installProgram() corev1.Container {
@@ -239,10 +288,14 @@ func (p *Provisioner) installProgram() corev1.Container {
 	return container
 }
 
-// component returns a container of Kubernetes, with the user's settings; the user's arguments come last and win. A
-// command of the user's replaces the program and its arguments, and is followed by the user's arguments alone.
+// component returns a container of Kubernetes, with the user's settings; the user's arguments replace those of the same
+// name, but for serviceAccountKeys. A command of the user's replaces the program and its arguments, and is followed by
+// the user's arguments alone.
 func (p *Provisioner) component(name string, settings config.Component, args []string) corev1.Container {
-	container := p.container(name, append(args, settings.ExtraArgs...))
+	if name == hosted.APIServer && len(settings.Command) == 0 {
+		settings.ExtraArgs = p.withLogins(&args, settings.ExtraArgs)
+	}
+	container := p.container(name, config.MergeArguments(args, settings.ExtraArgs, serviceAccountKeys))
 	if len(settings.Command) > 0 {
 		container.Command, container.Args = settings.Command, settings.ExtraArgs
 	}

@@ -6,7 +6,6 @@ package controlplane
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"time"
@@ -39,6 +38,8 @@ type Provisioner struct {
 
 	// upgraded is the version that an upgrade asks for, or asked for, where the documents have another; see To.
 	upgraded string
+	// endpoint of the control plane that this run brings up; empty until it is known.
+	endpoint Endpoint
 	// renew signs every leaf certificate anew in this run, whatever its age.
 	renew bool
 	// restores is set in a run that fills the store from an archive: no other may use an incomplete store.
@@ -153,6 +154,7 @@ func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outco
 func (p *Provisioner) runPods(ctx context.Context, k *certificates.Keys, endpoint Endpoint,
 	report func(string),
 ) ([]apply.Change, map[string]string, error) {
+	p.endpoint = endpoint
 	report("signing certificates")
 	inputs, err := p.podInputs(ctx, k, endpoint)
 	if err != nil {
@@ -161,6 +163,11 @@ func (p *Provisioner) runPods(ctx context.Context, k *certificates.Keys, endpoin
 	changes, err := p.set(ctx, inputs.objects...)
 	if err != nil {
 		return changes, inputs.signed, fmt.Errorf("setting the objects that the control plane's pods need: %w", err)
+	}
+	dropped, err := p.dropNetworkPolicies(ctx)
+	changes = append(changes, dropped...)
+	if err != nil {
+		return changes, inputs.signed, err
 	}
 	if p.Store().Kind == config.StoreEtcd {
 		made, err := p.runEtcd(ctx, k, report)
@@ -206,6 +213,11 @@ func (p *Provisioner) podInputs(ctx context.Context, k *certificates.Keys, endpo
 		p.Secret(p.Names().Certs(), certs), p.Secret(p.KubeconfigSecret(), admin), files,
 		p.budget(p.Names().ControlPlane(), hosted.ControlPlane),
 	}
+	policies, err := p.networkPolicies()
+	if err != nil {
+		return inputs, err
+	}
+	inputs.objects = append(inputs.objects, policies...)
 	read := map[string][]byte{}
 	for name, content := range certs {
 		read["certs/"+name] = content
@@ -253,17 +265,11 @@ func (p *Provisioner) administrator(ctx context.Context, k *certificates.Keys, e
 
 // configFiles returns the ConfigMap with the files of the pods that hold no secret.
 func (p *Provisioner) configFiles() *corev1.ConfigMap {
-	egress, err := json.Marshal(map[string]any{
-		"apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
-		"egressSelections": []any{map[string]any{"name": "cluster", "connection": map[string]any{
-			"proxyProtocol": "GRPC", "transport": map[string]any{"uds": map[string]any{"udsName": konnectivitySocket}},
-		}}},
-	})
-	if err != nil {
-		panic(err) // it is made of constants
-	}
-	files := configMap(p.Namespace, p.Names().Config(), egressFile, string(egress))
+	files := configMap(p.Namespace, p.Names().Config(), egressFile, p.egressConfig())
 	files.Labels = p.Names().Labels(hosted.ControlPlane)
+	if name := p.authenticationFile(); name != "" {
+		files.Data[name] = p.authenticationConfig()
+	}
 	return files
 }
 
@@ -327,7 +333,7 @@ func (p *Provisioner) setClusterObjects(ctx context.Context, k *certificates.Key
 func (p *Provisioner) wantedClusterObjects(ctx context.Context, k *certificates.Keys, endpoint Endpoint,
 	report func(string),
 ) ([]*unstructured.Unstructured, error) {
-	addresses, err := p.lookUp(ctx, endpoint.Host, report)
+	addresses, err := p.lookUp(ctx, endpoint, report)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func (p *Provisioner) customize(set *appsv1.StatefulSet) error {
 func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
 	s := p.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet
 	container := &set.Spec.Template.Spec.Containers[0]
-	container.Args = append(container.Args, s.ExtraArgs...)
+	container.Args = config.MergeArguments(container.Args, s.ExtraArgs)
 	if image := s.Image; image.Repository != "" {
 		container.Image, container.Command = p.ImageRef(image.Reference()), []string{"etcd"}
 	}

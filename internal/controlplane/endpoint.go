@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +17,7 @@ import (
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/certificates"
+	"argosy.dev/argosy/internal/controlplane/endpoints"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -32,6 +32,9 @@ type Endpoint struct {
 	Bundles      int `json:"bundles"`
 	// Others are further addresses of the control plane: the nodes' of a NodePort, the Service's own.
 	Others []string `json:"others,omitempty"`
+	// Alike are those of Others that lead to the same ports as Host: pods in the cluster reach the API server by them
+	// too, so that one host node may go.
+	Alike []string `json:"alike,omitempty"`
 }
 
 // Address returns host:port of the API server.
@@ -168,16 +171,17 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 			return endpoint, fmt.Sprintf("Service %s has no address yet: no load balancer of the host cluster gave "+
 				"it one (is there a controller for type LoadBalancer?)", service.Name), nil
 		}
-		endpoint.Others = append(endpoint.Others, hosts...)
-		if len(hosts) > 0 {
-			endpoint.Host = hosts[0]
+		endpoint.Others, endpoint.Alike = append(endpoint.Others, hosts...), hosts
+		var err error
+		if endpoint.Host, err = p.hostAmong(ctx, hosts); err != nil {
+			return endpoint, "", err
 		}
 	case corev1.ServiceTypeNodePort:
 		addresses, err := p.nodeAddresses(ctx)
 		if err != nil {
 			return endpoint, "", err
 		}
-		endpoint.Others = append(endpoint.Others, addresses...)
+		endpoint.Others, endpoint.Alike = append(endpoint.Others, addresses...), addresses
 		if endpoint.Host, err = p.hostAmong(ctx, addresses); err != nil {
 			return endpoint, "", err
 		}
@@ -191,7 +195,7 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 			return endpoint, "", errclass.Errorf(errclass.Configuration, "reading controlPlane.endpoint %q: %w", front,
 				err)
 		}
-		endpoint.Host = host
+		endpoint.Host, endpoint.Alike = host, nil
 		endpoint.API, _ = strconv.Atoi(port)
 	}
 	if endpoint.Host == "" {
@@ -200,8 +204,9 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 	return endpoint, "", nil
 }
 
-// hostAmong returns the address that machines know already, as long as it is one of the nodes', else the first: the
-// first node by name changes as the host cluster grows, and machines that joined before would be cut off.
+// hostAmong returns the address that machines know already, as long as it is one of the Service's, else the first: the
+// first one changes as the host cluster grows or a load balancer gets further addresses, and machines that joined
+// before would be cut off.
 func (p *Provisioner) hostAmong(ctx context.Context, addresses []string) (string, error) {
 	known, err := p.knownHost(ctx)
 	switch {
@@ -315,14 +320,15 @@ func (p *Provisioner) servingHosts(endpoint Endpoint) []string {
 		func(host string) bool { return host == "" || host == corev1.ClusterIPNone })
 }
 
-// lookUp resolves the endpoint's host to the addresses of Service default/kubernetes in the cluster. It waits for a
-// name that DNS does not have yet, as that of a new load balancer.
-func (p *Provisioner) lookUp(ctx context.Context, host string, report func(string)) ([]netip.Addr, error) {
+// lookUp resolves the endpoint's host, and those that lead to the same port, to the addresses of Service
+// default/kubernetes in the cluster. It waits for a name that DNS does not have yet, as that of a new load balancer.
+func (p *Provisioner) lookUp(ctx context.Context, endpoint Endpoint, report func(string)) ([]netip.Addr, error) {
+	host := endpoint.Host
 	var found []netip.Addr
 	unmet := fmt.Sprintf("endpoint %q not resolved", host)
 	err := p.Wait(ctx, unmet, report, func(ctx context.Context) (string, error) {
 		var err error
-		if found, err = resolve(ctx, host); err != nil {
+		if found, err = endpoints.Resolve(ctx, host); err != nil {
 			return fmt.Sprintf("the control plane's endpoint %s does not resolve: %v", host, err), nil
 		}
 		return "", nil
@@ -330,37 +336,21 @@ func (p *Provisioner) lookUp(ctx context.Context, host string, report func(strin
 	if err != nil {
 		return nil, err
 	}
-	return p.ofServices(host, found)
-}
-
-// lookUpTimeout bounds one query to DNS.
-const lookUpTimeout = 5 * time.Second
-
-// resolve returns the addresses of a host, sorted.
-func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if address, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{address}, nil
+	for _, other := range endpoint.Alike {
+		addresses, err := endpoints.Resolve(ctx, other)
+		if err != nil {
+			continue // the host itself leads there
+		}
+		found = append(found, addresses...)
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookUpTimeout)
-	defer cancel()
-	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	return addresses, nil
+	slices.SortFunc(found, netip.Addr.Compare)
+	return p.ofServices(host, slices.Compact(found))
 }
 
 // ofServices returns the addresses of the service network's family: a Service of one family can't lead to an address of
 // the other.
 func (p *Provisioner) ofServices(host string, found []netip.Addr) ([]netip.Addr, error) {
-	service := p.APIServiceIP()
-	var kept []netip.Addr
-	for _, address := range found {
-		if address = address.Unmap(); address.Is4() == service.Is4() {
-			kept = append(kept, address)
-		}
-	}
+	kept := endpoints.OfFamily(found, p.APIServiceIP().Is4())
 	if len(kept) == 0 {
 		return nil, errclass.Errorf(errclass.Configuration,
 			"the control plane's endpoint %s has the addresses %v, none of them of the family of "+

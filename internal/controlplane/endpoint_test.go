@@ -1,10 +1,15 @@
 package controlplane
 
 import (
+	"net/netip"
+	"slices"
+	"strconv"
 	"testing"
 
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
@@ -50,6 +55,77 @@ func TestANodePortKeepsTheNodeThatMachinesKnow(t *testing.T) {
 			assert.NilError(t, err)
 			assert.Equal(t, why, "")
 			assert.Equal(t, endpoint.Host, tt.want)
+		})
+	}
+}
+
+func TestALoadBalancerKeepsTheAddressThatMachinesKnow(t *testing.T) {
+	for _, tt := range []struct {
+		name, server, want string
+		addresses          []string
+	}{
+		{"no machine yet", "", "192.0.2.10", []string{"192.0.2.10", "192.0.2.20"}},
+		{"a further one in front", "https://192.0.2.20:443", "192.0.2.20", []string{"192.0.2.10", "192.0.2.20"}},
+		{"a further one behind", "https://192.0.2.20:443", "192.0.2.20", []string{"192.0.2.20", "192.0.2.21"}},
+		{"it is gone", "https://192.0.2.20:443", "192.0.2.10", []string{"192.0.2.10", "192.0.2.11"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			service := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}
+			for _, address := range tt.addresses {
+				service.Status.LoadBalancer.Ingress = append(service.Status.LoadBalancer.Ingress,
+					corev1.LoadBalancerIngress{IP: address})
+			}
+			p := provisioner(t, controlplanetest.SQLite)
+			if tt.server != "" {
+				controlplanetest.Add(t, p.Cluster, kubeconfigOf(t, p, tt.server))
+			}
+			endpoint, _, err := p.endpointOf(t.Context(), service)
+			assert.NilError(t, err)
+			assert.Equal(t, endpoint.Host, tt.want)
+			assert.DeepEqual(t, endpoint.Alike, tt.addresses)
+			found, err := p.lookUp(t.Context(), endpoint, func(string) {})
+			assert.NilError(t, err)
+			assert.Equal(t, len(found), 2, "pods use both")
+		})
+	}
+}
+
+func TestPodsFollowAnEndpointThatCanChange(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		endpoint Endpoint
+		hosts    []string
+	}{
+		{"one address", Endpoint{Host: "192.0.2.10", API: 443, Alike: []string{"192.0.2.10"}}, nil},
+		{"a name", Endpoint{Host: "lb.example.com", API: 443}, []string{"--host=lb.example.com"}},
+		{
+			"two nodes", Endpoint{Host: "192.0.2.22", API: 30443, Alike: []string{"192.0.2.21", "192.0.2.22"}},
+			[]string{"--host=192.0.2.21", "--host=192.0.2.22"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := provisioner(t, controlplanetest.SQLite)
+			p.endpoint = tt.endpoint
+			set, err := p.controlPlane("digest")
+			assert.NilError(t, err)
+			containers := set.Spec.Template.Spec.Containers
+			i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == "endpoint" })
+			if tt.hosts == nil {
+				assert.Equal(t, i, -1)
+				return
+			}
+			assert.DeepEqual(t, named(containers[i].Args, "host"), tt.hosts)
+			assert.DeepEqual(t, named(containers[i].Args, "port"), []string{"--port=" + strconv.Itoa(tt.endpoint.API)})
+			keys, err := certificates.NewKeys(p.Now())
+			assert.NilError(t, err)
+			assert.Assert(t, slices.ContainsFunc(p.controlPlaneCerts(keys, tt.endpoint),
+				func(wanted certificates.Wanted) bool { return wanted.File == "endpoint.conf" }))
+			objects, err := p.clusterObjects(keys, tt.endpoint, []netip.Addr{netip.MustParseAddr("192.0.2.10")})
+			assert.NilError(t, err)
+			assert.Assert(t, slices.ContainsFunc(objects, func(object runtime.Object) bool {
+				role, is := object.(*rbacv1.RoleBinding)
+				return is && role.Name == endpointUser && role.Namespace == metav1.NamespaceDefault
+			}))
 		})
 	}
 }

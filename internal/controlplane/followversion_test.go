@@ -45,10 +45,3 @@ func TestADefaultVersionStaysWithItsCluster(t *testing.T) {
 	p.Cluster.Cluster = controlplanetest.Parse(t, controlplanetest.SQLite, controlplanetest.Fleet)
 	assert.Equal(t, follow(), "v1.34.4", "the documents'")
 }
-
-func TestThePodDisruptionBudgetHasItsPolicy(t *testing.T) {
-	p := &Provisioner{Cluster: controlplanetest.New(t, controlplanetest.SQLite)}
-	assert.Assert(t, p.budget("a", hosted.ControlPlane).Spec.UnhealthyPodEvictionPolicy == nil)
-	p.VCluster.ControlPlane.Advanced.PodDisruptionBudget.UnhealthyPodEvictionPolicy = "AlwaysAllow"
-	assert.Equal(t, string(*p.budget("a", hosted.ControlPlane).Spec.UnhealthyPodEvictionPolicy), "AlwaysAllow")
-}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -20,6 +21,7 @@ import (
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/certificates"
+	"argosy.dev/argosy/internal/controlplane/endpoints"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
 )
@@ -48,7 +50,10 @@ func (p *Provisioner) clusterObjects(k *certificates.Keys, endpoint Endpoint, ad
 		return nil, err
 	}
 	objects := []runtime.Object{info, kubeadm, kubelet}
-	objects = append(objects, kubernetesEndpoints(addresses, endpoint.API)...)
+	objects = append(objects, endpoints.Objects(addresses, endpoint.API)...)
+	if p.followsEndpoint(endpoint) {
+		objects = append(objects, endpointRoles()...)
+	}
 	return append(objects, roles(p.konnectivity())...), nil
 }
 
@@ -187,50 +192,6 @@ func overlay(base, over map[string]any) {
 	}
 }
 
-// kubernetesEndpoints returns the endpoints of Service default/kubernetes, so that pods reach the API server at the
-// address of the machines. The API server would write them itself, if it knew that address. All are of one family.
-func kubernetesEndpoints(addresses []netip.Addr, port int) []runtime.Object {
-	family := discoveryv1.AddressTypeIPv4
-	var texts []string
-	for _, address := range addresses {
-		if address.Is6() {
-			family = discoveryv1.AddressTypeIPv6
-		}
-		texts = append(texts, address.String())
-	}
-	ready, name, number, protocol := true, portAPI, int32(port), corev1.ProtocolTCP
-	meta := metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes"}
-	slice := &discoveryv1.EndpointSlice{
-		TypeMeta:    metav1.TypeMeta{APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice"},
-		ObjectMeta:  meta,
-		AddressType: family,
-		Endpoints: []discoveryv1.Endpoint{{
-			Addresses:  texts,
-			Conditions: discoveryv1.EndpointConditions{Ready: &ready},
-		}},
-		Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &number, Protocol: &protocol}},
-	}
-	slice.Labels = map[string]string{discoveryv1.LabelServiceName: meta.Name}
-	endpoints := endpointsOf(meta, texts, corev1.EndpointPort{Name: name, Port: number, Protocol: protocol})
-	return []runtime.Object{endpoints, slice}
-}
-
-// endpointsOf returns the older form of an EndpointSlice, for clients that know no other. A label keeps the controller
-// from copying it into a slice.
-func endpointsOf(meta metav1.ObjectMeta, addresses []string, port corev1.EndpointPort) runtime.Object {
-	meta.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"}
-	//lint:ignore SA1019 clients that know no slices still read it
-	subsets := []corev1.EndpointSubset{{Ports: []corev1.EndpointPort{port}}}
-	for _, address := range addresses {
-		subsets[0].Addresses = append(subsets[0].Addresses, corev1.EndpointAddress{IP: address})
-	}
-	//lint:ignore SA1019 as above
-	return &corev1.Endpoints{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, ObjectMeta: meta,
-		Subsets: subsets,
-	}
-}
-
 // roles returns the permissions that kubeadm needs on machines that join, and no others.
 func roles(konnectivity bool) []runtime.Object {
 	group := func(names ...string) []rbacv1.Subject {
@@ -274,6 +235,35 @@ func roles(konnectivity bool) []runtime.Object {
 			user("system:konnectivity-server")))
 	}
 	return objects
+}
+
+// endpointUser is the user as whom the container that follows the control plane's addresses calls the API server.
+const endpointUser = "argosy:endpoint"
+
+// endpointRoles returns the permissions of endpointUser: the objects of Service default/kubernetes, and no others.
+func endpointRoles() []runtime.Object {
+	rule := func(verb string, names ...string) []rbacv1.PolicyRule {
+		return []rbacv1.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"endpoints"}, Verbs: []string{verb}, ResourceNames: names},
+			{
+				APIGroups: []string{discoveryv1.GroupName}, Resources: []string{"endpointslices"},
+				Verbs: []string{verb}, ResourceNames: names,
+			},
+		}
+	}
+	meta := metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: endpointUser}
+	return []runtime.Object{
+		&rbacv1.Role{
+			TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "Role"}, ObjectMeta: meta,
+			Rules: slices.Concat(rule("get", endpoints.Name), rule("patch", endpoints.Name), rule("create")),
+		},
+		&rbacv1.RoleBinding{
+			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"},
+			ObjectMeta: meta,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: endpointUser},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: endpointUser}},
+		},
+	}
 }
 
 // BundlesAccount is the service account in kube-system whose token the plugin shows to the bundle server, which serves

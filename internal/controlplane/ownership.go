@@ -31,6 +31,7 @@ func (p *Provisioner) checkOwnership(ctx context.Context) error {
 		{"PersistentVolumeClaim", wanted.claims, getter(ctx, core.PersistentVolumeClaims(namespace))},
 		{"StatefulSet", wanted.sets, getter(ctx, p.Host.AppsV1().StatefulSets(namespace))},
 		{"PodDisruptionBudget", wanted.sets, getter(ctx, p.Host.PolicyV1().PodDisruptionBudgets(namespace))},
+		{"NetworkPolicy", wanted.policies, getter(ctx, p.Host.NetworkingV1().NetworkPolicies(namespace))},
 	} {
 		for _, name := range one.names {
 			held, err := one.get(name)
@@ -50,10 +51,11 @@ func (p *Provisioner) checkOwnership(ctx context.Context) error {
 }
 
 // objectNames are names of objects, by kind.
-type objectNames struct{ secrets, services, claims, sets []string }
+type objectNames struct{ secrets, services, claims, sets, policies []string }
 
-// objectNames returns the names under which provisioning sets objects. A PodDisruptionBudget has the name of its
-// StatefulSet. The volume with archives is not among them: a site may bring its own.
+// objectNames returns the names under which provisioning sets objects. A PodDisruptionBudget and a
+// NetworkPolicy have the name of their StatefulSet. The volume with archives is not among them: a site may bring its
+// own.
 func (p *Provisioner) objectNames() objectNames {
 	n := p.Names()
 	s := objectNames{
@@ -75,6 +77,9 @@ func (p *Provisioner) objectNames() objectNames {
 			// the name that a StatefulSet gives to the claims of its template
 			s.claims = append(s.claims, fmt.Sprintf("%s-%s-%d", volumeData, n.Etcd(), i))
 		}
+	}
+	if p.VCluster.Policies.NetworkPolicy.Enabled {
+		s.policies = s.sets
 	}
 	return s
 }

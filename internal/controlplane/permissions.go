@@ -35,8 +35,12 @@ func Rules() []Rule {
 		{"apps", "statefulsets", keep},
 		{"batch", "jobs", keep},
 		{"policy", "poddisruptionbudgets", keep},
+		{networkPolicyGroup, "networkpolicies", keep},
 	}
 }
+
+// networkPolicyGroup is the API group of NetworkPolicies, whose permissions only policies.networkPolicy needs.
+const networkPolicyGroup = "networking.k8s.io"
 
 // CheckPermissions asks the host cluster for the plugin's permissions in the namespace. Its error lists all that are
 // missing.
@@ -50,6 +54,9 @@ func (p *Provisioner) CheckPermissions(ctx context.Context) error {
 	}
 	var lines []string
 	for _, rule := range Rules() {
+		if rule.Group == networkPolicyGroup && !p.VCluster.Policies.NetworkPolicy.Enabled {
+			continue // a role of an earlier release lacks them
+		}
 		verbs := slices.DeleteFunc(slices.Clone(rule.Verbs),
 			func(verb string) bool { return granted(review.Status.ResourceRules, rule, verb) })
 		if len(verbs) == 0 {

@@ -20,6 +20,7 @@ import (
 
 	"argosy.dev/argosy/internal/controlplane/certificates"
 	"argosy.dev/argosy/internal/controlplane/controlplanetest"
+	"argosy.dev/argosy/internal/controlplane/endpoints"
 )
 
 func provisioner(t *testing.T, vcluster string, objects ...runtime.Object) *Provisioner {
@@ -27,6 +28,8 @@ func provisioner(t *testing.T, vcluster string, objects ...runtime.Object) *Prov
 	return &Provisioner{
 		Cluster: controlplanetest.New(t, vcluster, objects...),
 		Image:   "ghcr.io/argosy-dev/executor-plugin:v0.1.0",
+
+		endpoint: endpoint,
 	}
 }
 
@@ -224,7 +227,7 @@ func TestPodsAreLedToAddressesOfTheServicesFamilyOnly(t *testing.T) {
 		}
 		assert.NilError(t, err)
 		assert.Assert(t, slices.Equal(kept, tt.kept), "%v", kept)
-		for _, object := range kubernetesEndpoints(kept, 443) {
+		for _, object := range endpoints.Objects(kept, 443) {
 			if set, is := object.(*discoveryv1.EndpointSlice); is {
 				assert.Equal(t, set.AddressType, tt.family)
 			}
@@ -236,11 +239,11 @@ func TestANameThatDoesNotResolveYetIsWaitedFor(t *testing.T) {
 	p := provisioner(t, controlplanetest.SQLite)
 	p.Cluster.Fleet.ControlPlane.Timeout.Duration = 500 * time.Millisecond
 	var said []string
-	_, err := p.lookUp(t.Context(), "api.invalid", func(line string) { said = append(said, line) })
+	_, err := p.lookUp(t.Context(), Endpoint{Host: "api.invalid"}, func(line string) { said = append(said, line) })
 	assert.ErrorContains(t, err, "the control plane's endpoint api.invalid does not resolve")
 	assert.ErrorContains(t, err, "submit again")
 	assert.Assert(t, len(said) > 0)
-	found, err := p.lookUp(t.Context(), "192.0.2.10", func(string) {})
+	found, err := p.lookUp(t.Context(), Endpoint{Host: "192.0.2.10"}, func(string) {})
 	assert.NilError(t, err)
 	assert.Equal(t, found[0].String(), "192.0.2.10")
 }

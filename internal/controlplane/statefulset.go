@@ -58,6 +58,9 @@ func (p *Provisioner) containers() []corev1.Container {
 	if p.servesBundles() {
 		list = append(list, p.bundleServer())
 	}
+	if p.followsEndpoint(p.endpoint) {
+		list = append(list, p.endpointFollower())
+	}
 	return append(list, p.scheduler(), p.controllerManager(), p.apiServer())
 }
 
@@ -169,18 +172,19 @@ func secretFiles(secret string, files ...string) corev1.VolumeProjection {
 	return corev1.VolumeProjection{Secret: projection}
 }
 
-// budget returns the PodDisruptionBudget that lets the host cluster's administrators drain nodes, one pod at a time.
+// budget returns the PodDisruptionBudget that lets the host cluster's administrators drain nodes, one pod at a time. A
+// pod that is not ready may go in any case, unless the documents say otherwise: one that crashes would hold up every
+// drain, since it counts as the one that is away.
 func (p *Provisioner) budget(name, component string) *policyv1.PodDisruptionBudget {
-	one := intstr.FromInt(1)
-	var unhealthy *policyv1.UnhealthyPodEvictionPolicyType
+	one, unhealthy := intstr.FromInt(1), policyv1.AlwaysAllow
 	if policy := p.VCluster.ControlPlane.Advanced.PodDisruptionBudget.UnhealthyPodEvictionPolicy; policy != "" {
-		unhealthy = (*policyv1.UnhealthyPodEvictionPolicyType)(&policy)
+		unhealthy = policyv1.UnhealthyPodEvictionPolicyType(policy)
 	}
 	return &policyv1.PodDisruptionBudget{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy/v1", Kind: "PodDisruptionBudget"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.Namespace, Labels: p.Names().Labels(component)},
 		Spec: policyv1.PodDisruptionBudgetSpec{
-			MaxUnavailable: &one, UnhealthyPodEvictionPolicy: unhealthy,
+			MaxUnavailable: &one, UnhealthyPodEvictionPolicy: &unhealthy,
 			Selector: &metav1.LabelSelector{MatchLabels: p.Names().Selector(component)},
 		},
 	}

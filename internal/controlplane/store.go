@@ -59,8 +59,8 @@ func (p *Provisioner) kine() corev1.Container {
 			}},
 		}
 	}
-	container := p.container(hosted.Kine, append([]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"},
-		settings.ExtraArgs...))
+	container := p.container(hosted.Kine, config.MergeArguments(
+		[]string{"--listen-address=" + kineSocket, "--metrics-bind-address=0"}, settings.ExtraArgs))
 	container.Env = []corev1.EnvVar{source}
 	container.Resources = requests("20m", "64Mi")
 	container.VolumeMounts = []corev1.VolumeMount{

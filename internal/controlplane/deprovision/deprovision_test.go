@@ -9,8 +9,11 @@ import (
 	"gotest.tools/v3/assert"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -257,4 +260,31 @@ func TestClusterProvisionedAgainIsAskedAgain(t *testing.T) {
 	assert.NilError(t, d.AnnotateKeys(t.Context(), removalAnnotation, "2026-03-01T12:00:00Z"))
 	_, err := d.Check(t.Context(), Options{Machines: RefuseMachines}, func(string) {})
 	assert.ErrorContains(t, err, "joined: m1")
+}
+
+func TestNetworkPoliciesGoWithTheirControlPlane(t *testing.T) {
+	d := deprovisioner(t)
+	controlplanetest.Add(t, d.Cluster,
+		&networkingv1.NetworkPolicy{
+			ObjectMeta: controlplanetest.Meta(d.Cluster, "team-a-control-plane", hosted.ControlPlane),
+		},
+		&networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "theirs", Namespace: "tenant"}})
+	controlplanetest.Serve(t, d.Cluster)
+	controlplanetest.DeletePods(d.Cluster)
+	done, err := d.Run(t.Context(), Options{Machines: RefuseMachines, KeepVolumes: true}, func(string) {})
+	assert.NilError(t, err)
+	assert.Assert(t, slices.Contains(done.Removed, "NetworkPolicy team-a-control-plane"), "%v", done.Removed)
+	left, err := d.Host.NetworkingV1().NetworkPolicies("tenant").List(t.Context(), metav1.ListOptions{})
+	assert.NilError(t, err)
+	assert.Equal(t, len(left.Items), 1)
+
+	d = deprovisioner(t)
+	d.Host.(*fake.Clientset).PrependReactor("list", "networkpolicies",
+		func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "networkpolicies"}, "", nil)
+		})
+	controlplanetest.Serve(t, d.Cluster)
+	controlplanetest.DeletePods(d.Cluster)
+	_, err = d.Run(t.Context(), Options{Machines: RefuseMachines, KeepVolumes: true}, func(string) {})
+	assert.NilError(t, err, "a role without NetworkPolicies, which the documents do not ask for")
 }

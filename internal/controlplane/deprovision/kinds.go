@@ -38,6 +38,7 @@ func (d *Deprovisioner) kinds() []kind {
 		kindOf(d.Cluster, kindJob, d.Host.BatchV1().Jobs(namespace)),
 		kindOf(d.Cluster, kindPod, core.Pods(namespace)),
 		kindOf(d.Cluster, "PodDisruptionBudget", d.Host.PolicyV1().PodDisruptionBudgets(namespace)),
+		d.networkPolicies(),
 		kindOf(d.Cluster, "Service", core.Services(namespace)),
 		kindOf(d.Cluster, "ConfigMap", core.ConfigMaps(namespace)),
 		kindOf(d.Cluster, kindClaim, core.PersistentVolumeClaims(namespace)),
@@ -49,6 +50,21 @@ func (d *Deprovisioner) kinds() []kind {
 type typed[L runtime.Object] interface {
 	List(ctx context.Context, options metav1.ListOptions) (L, error)
 	Delete(ctx context.Context, name string, options metav1.DeleteOptions) error
+}
+
+// networkPolicies returns the kind NetworkPolicy. A role of an earlier release does not let the plugin list them: then
+// there are none, unless the documents want them.
+func (d *Deprovisioner) networkPolicies() kind {
+	all := kindOf(d.Cluster, "NetworkPolicy", d.Host.NetworkingV1().NetworkPolicies(d.Namespace))
+	list := all.list
+	all.list = func(ctx context.Context) ([]metav1.ObjectMeta, error) {
+		found, err := list(ctx)
+		if apierrors.IsForbidden(err) && !d.VCluster.Policies.NetworkPolicy.Enabled {
+			return nil, nil
+		}
+		return found, err
+	}
+	return all
 }
 
 func kindOf[L runtime.Object](cluster hosted.Cluster, name string, client typed[L]) kind {
