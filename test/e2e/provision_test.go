@@ -101,6 +101,8 @@ func TestProvisionedClusterServes(t *testing.T) {
 	t.Run("pods reach each other across machines", testPodNetwork)
 	t.Run("a Service answers by its address and by its name", testService)
 	t.Run("logs, exec and port-forward go through konnectivity", testKonnectivity)
+	t.Run("requests without a login see health alone", testAnonymousRequests)
+	t.Run("logs of other machines stay when one falls silent", testSilentMachine)
 	t.Run("a volume keeps its data when the pod is replaced", testVolume)
 	t.Run("a user gets a kubeconfig on request", testUserKubeconfig)
 	t.Run("a changed addon switch changes just that", testAddonSwitch)
@@ -157,6 +159,40 @@ func testKonnectivity(t *testing.T) {
 		assert.NilError(t, err)
 		assert.Equal(t, strings.TrimSpace(answer), name)
 	}
+}
+
+func testAnonymousRequests(t *testing.T) {
+	server := "https://" + hostKubectl(t, sharedCluster, "get", "service", sharedCluster.Name, "-o",
+		"jsonpath={.status.loadBalancer.ingress[0].ip}") + ":443"
+	for path, code := range map[string]string{
+		"/livez": "200", "/readyz": "200", "/healthz": "200", "/version": "401", "/api": "401",
+		"/api/v1/namespaces/kube-public/configmaps/cluster-info": "401",
+	} {
+		answer := runOn(t, "m5", "curl", "-s", "-k", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}",
+			server+path)
+		assert.Equal(t, answer, code, path)
+	}
+	assertContains(t, kubectl(t, sharedCluster, "get", "--raw", "/.well-known/openid-configuration"),
+		`"jwks_uri":"`+server+`/openid/v1/jwks"`)
+}
+
+// testSilentMachine has a machine send nothing any more, which is what others see of one that loses its power: no
+// connection is closed.
+func testSilentMachine(t *testing.T) {
+	found := pods(t, sharedCluster)
+	silent, others := sharedCluster.Machines[0], sharedCluster.Machines[1:]
+	runOn(t, silent, "ip", "rule", "add", "pref", "1", "blackhole")
+	t.Cleanup(func() { _, _ = env.Lab.Exec(context.Background(), silent, "ip", "rule", "del", "pref", "1") })
+	eventually(t, silent+" is away", func() bool {
+		for _, machine := range others {
+			assertContains(t, kubectl(t, sharedCluster, "logs", found[machine].Name, "--tail=1"), "GET")
+		}
+		return kubectl(t, sharedCluster, "get", "node", silent, "-o",
+			`jsonpath={.status.conditions[?(@.type=="Ready")].status}`) == "Unknown"
+	}, func() string { return kubectl(t, sharedCluster, "get", "nodes") })
+	runOn(t, silent, "ip", "rule", "del", "pref", "1")
+	eventuallyReady(t, sharedCluster, sharedCluster.Machines...)
+	eventuallyPrints(t, sharedCluster, "GET", "logs", found[silent].Name, "--tail=1")
 }
 
 func testVolume(t *testing.T) {
