@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +17,9 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/operation"
+	"argosy.dev/argosy/pkg/secret"
 	"argosy.dev/argosy/pkg/ssh"
+	"argosy.dev/argosy/pkg/ssh/sshtest"
 )
 
 var (
@@ -123,4 +127,85 @@ func TestAWorkflowThatEndsEndsTheWaitForMachines(t *testing.T) {
 		assert.ErrorIs(t, err, stopped)
 		assert.ErrorContains(t, err, "connection refused")
 	})
+}
+
+// A port at which first nothing listens, then an sshd with another host key, and then the machine's own.
+func TestAnSSHDThatComesUpIsReached(t *testing.T) {
+	key := sshtest.NewKey(t)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	port := free.Addr().(*net.TCPAddr).Port
+	assert.NilError(t, free.Close())
+	server := sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}})
+	image := sshtest.Start(t, sshtest.Options{Authorized: []sshtest.Key{key}})
+	pool := ssh.NewPool()
+	t.Cleanup(func() { assert.NilError(t, pool.Close()) })
+	settings := ssh.Config{
+		Name: "m1", Address: "127.0.0.1", Port: port, Auth: ssh.Auth{PrivateKey: secret.New(key.PEM(t, ""))},
+		HostKeys: ssh.HostKeys{Pinned: []string{server.HostKey.Line()}}, StartingUp: true,
+	}
+	var behind atomic.Int64
+	var lines []string
+	var startup operation.Startup
+	err = startup.Wait(t.Context(), config.Machine{Name: "m1"}, time.Minute,
+		operation.AsText(func(line string) { lines = append(lines, line) }),
+		func(ctx context.Context) error {
+			_, err := pool.Get(ctx, settings)
+			switch {
+			case errors.As(err, new(*ssh.HostKeyError)):
+				behind.Store(int64(server.Port))
+			case err != nil:
+				behind.Store(int64(image.Port))
+				forwardTo(t, port, &behind)
+			}
+			return err
+		})
+	assert.NilError(t, err)
+	assert.Equal(t, len(lines), 2, "%q", lines)
+	assert.Assert(t, strings.Contains(lines[0], "waiting for the sshd of m1, "), lines[0])
+	assert.Assert(t, strings.Contains(lines[1], "waiting for the host key of m1, "), lines[1])
+}
+
+// forwardTo listens at port and passes each connection to the port behind it.
+func forwardTo(t *testing.T, port int, behind *atomic.Int64) {
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	assert.NilError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", behind.Load()))
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			pass := func(to, from net.Conn) {
+				_, _ = io.Copy(to, from)
+				_ = to.Close()
+			}
+			go pass(server, client)
+			go pass(client, server)
+		}
+	}()
+}
+
+func TestARefusedLoginIsWaitedForUntilTheTimeIsOver(t *testing.T) {
+	server, key := sshtest.Start(t, sshtest.Options{}), sshtest.NewKey(t)
+	pool := ssh.NewPool()
+	t.Cleanup(func() { assert.NilError(t, pool.Close()) })
+	var startup operation.Startup
+	err := startup.Wait(t.Context(), config.Machine{Name: "m1"}, time.Second, operation.NoProgress{},
+		func(ctx context.Context) error {
+			_, err := pool.Get(ctx, ssh.Config{
+				Name: "m1", Address: server.Address, Port: server.Port, StartingUp: true,
+				Auth:     ssh.Auth{PrivateKey: secret.New(key.PEM(t, ""))},
+				HostKeys: ssh.HostKeys{Pinned: []string{server.HostKey.Line()}},
+			})
+			return err
+		})
+	assert.ErrorContains(t, err, "login as \"root\" on m1")
+	assert.ErrorContains(t, err, "waited 1s for the login, which ssh.startupTimeout of argosy.yaml sets")
 }
