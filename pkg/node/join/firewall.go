@@ -19,10 +19,8 @@ func checkFirewall(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
 			found = append(found, "firewalld")
 		}
 	}
-	for line := range strings.Lines(h.ReadLine("/etc/ufw/ufw.conf")) {
-		if strings.EqualFold(strings.ReplaceAll(strings.TrimSpace(line), " ", ""), "enabled=yes") {
-			found = append(found, "ufw")
-		}
+	if ufwEnabled(h) {
+		found = append(found, "ufw")
 	}
 	if inspect.Enabled(h, "nftables.service") && dropsByDefault(h.ReadLine("/etc/nftables.conf")) {
 		found = append(found, "nftables (/etc/nftables.conf)")
@@ -44,15 +42,16 @@ func checkFirewall(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
 // droppingRules names the chains of the kernel's present rules that drop all they do not accept. A kernel without rules
 // is not asked, since the question would load its modules.
 func droppingRules(ctx context.Context, h *host.Host) []string {
-	nftables := h.Exists("/sys/module/nf_tables")
-	if nftables {
+	unknown := hasNFTables(h)
+	if unknown {
 		rules, err := h.Runner.Run(ctx, host.Command{Argv: []string{"nft", "list", "ruleset"}})
-		if err == nil {
-			return droppingChains(string(rules))
+		if found := droppingChains(string(rules)); err == nil && len(found) > 0 {
+			return found
 		}
+		unknown = err != nil
 	}
 	legacy := slices.Contains(strings.Fields(h.ReadLine("/proc/net/ip_tables_names")), "filter")
-	if !nftables && !legacy {
+	if !unknown && !legacy {
 		return nil
 	}
 	rules, err := h.Runner.Run(ctx, host.Command{Argv: []string{"iptables", "-S", "INPUT"}})
@@ -60,6 +59,14 @@ func droppingRules(ctx context.Context, h *host.Host) []string {
 		return []string{"iptables (chain INPUT)"}
 	}
 	return nil
+}
+
+// hasNFTables reports whether the kernel has nftables without loading a module: they are loaded, or built in. A kernel
+// without a folder of modules loads none.
+func hasNFTables(h *host.Host) bool {
+	modules := "/lib/modules/" + h.ReadLine("/proc/sys/kernel/osrelease")
+	return h.Exists("/sys/module/nf_tables") || !h.Exists(modules) ||
+		strings.Contains(h.ReadLine(modules+"/modules.builtin"), "/nf_tables.ko")
 }
 
 // droppingChains returns the base chains in the output of `nft list ruleset` that see packets to the machine or through
@@ -99,6 +106,9 @@ func refusesAll(rule string) bool {
 	if len(words) > 4 && words[0] == "counter" && words[1] == "packets" {
 		words = words[5:]
 	}
+	if len(words) > 0 && words[0] == "log" {
+		return slices.Contains(words, "drop") || slices.Contains(words, "reject")
+	}
 	return len(words) > 0 && (words[0] == "drop" || words[0] == "reject")
 }
 
@@ -108,6 +118,16 @@ func refusesInput(rules string) bool {
 	last := lines[len(lines)-1]
 	return strings.HasPrefix(lines[0], "-P INPUT DROP") || strings.HasPrefix(last, "-A INPUT -j DROP") ||
 		strings.HasPrefix(last, "-A INPUT -j REJECT")
+}
+
+// ufwEnabled reports whether ufw starts at boot.
+func ufwEnabled(h *host.Host) bool {
+	for line := range strings.Lines(h.ReadLine("/etc/ufw/ufw.conf")) {
+		if strings.EqualFold(strings.ReplaceAll(strings.TrimSpace(line), " ", ""), "enabled=yes") {
+			return true
+		}
+	}
+	return false
 }
 
 // dropsByDefault reports whether a chain of nftables drops packets that no rule accepts.

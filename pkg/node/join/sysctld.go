@@ -44,6 +44,20 @@ func sysctlFiles(h *host.Host) []string {
 	return names
 }
 
+// laterSysctlFiles returns the files that are read after Argosy's: by systemd, and then by ufw when it starts.
+func laterSysctlFiles(h *host.Host) []string {
+	var later []string
+	for _, file := range sysctlFiles(h) {
+		if filepath.Base(file) > filepath.Base(layout.SysctlFile) {
+			later = append(later, file)
+		}
+	}
+	if ufwEnabled(h) {
+		later = append(later, "/etc/ufw/sysctl.conf")
+	}
+	return later
+}
+
 // sysctlAliases are other names of the settings of a node: the kernel sets both.
 var sysctlAliases = map[string]string{"net.ipv4.conf.all.forwarding": "net.ipv4.ip_forward"}
 
@@ -52,10 +66,7 @@ var sysctlAliases = map[string]string{"net.ipv4.conf.all.forwarding": "net.ipv4.
 func checkSysctls(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	for _, s := range sysctls(j) {
 		by, value := "", ""
-		for _, file := range sysctlFiles(h) {
-			if filepath.Base(file) <= filepath.Base(layout.SysctlFile) {
-				continue
-			}
+		for _, file := range laterSysctlFiles(h) {
 			if given, found := sysctlIn(h, file, s.key); found {
 				by, value = file, given
 			}

@@ -26,6 +26,16 @@ func TestFilesThatTakeKernelSettingsBackAreNamed(t *testing.T) {
 			map[string]string{"/run/sysctl.d/95-bridge.conf": "-net.bridge.bridge-nf-call-*tables = 0\n"},
 			"/run/sysctl.d/95-bridge.conf sets net.bridge.bridge-nf-call-ip6tables = 0",
 		},
+		"by ufw": {
+			map[string]string{
+				"/etc/ufw/ufw.conf": "ENABLED=yes\n", "/etc/ufw/sysctl.conf": "net/ipv4/ip_forward=0\n",
+			}, "/etc/ufw/sysctl.conf sets net.ipv4.ip_forward = 0",
+		},
+		"by a ufw that is off": {
+			map[string]string{
+				"/etc/ufw/ufw.conf": "ENABLED=no\n", "/etc/ufw/sysctl.conf": "net/ipv4/ip_forward=0\n",
+			}, "",
+		},
 		"before Argosy's":  {map[string]string{"/etc/sysctl.d/10-network.conf": "net.ipv4.ip_forward=0\n"}, ""},
 		"the wanted value": {map[string]string{"/etc/sysctl.d/99-k8s.conf": "net.ipv4.ip_forward=1\n"}, ""},
 		"a comment": {map[string]string{"/etc/sysctl.d/99-a.conf": "#net.ipv4.ip_forward=0\n; " +

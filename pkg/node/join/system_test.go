@@ -50,6 +50,9 @@ func TestChecksOfTheSystem(t *testing.T) {
 		return func(m *machine) { m.join.KubeletConfig = "evictionHard: {nodefs.available: \"" + level + "\"}\n" }
 	}
 	pods6 := func(m *machine) { m.join.PodNetworks = []string{"10.244.0.0/16", "fd00:10::/56"} }
+	printed, err := os.ReadFile("testdata/ruleset.nft")
+	assert.NilError(t, err)
+	ruleset := string(printed)
 	const proxies = "PATH=/usr/bin\nHTTPS_PROXY=http://user:word@proxy.example:3128\n"
 	for name, test := range map[string]struct {
 		check   check
@@ -172,6 +175,23 @@ func TestChecksOfTheSystem(t *testing.T) {
 		"live rules that forward nothing": {check: checkFirewall, change: func(m *machine) {
 			nft(m, "table inet x {\n\tchain fw {\n\t\ttype filter hook forward priority 0; policy drop;\n\t}\n}\n")
 		}, remark: "nftables (table inet x, chain fw);"},
+		"live rules, as nft prints them": {
+			check: checkFirewall, change: func(m *machine) { nft(m, ruleset) },
+			remark: "the firewall nftables (table inet hard, chain in) and nftables (table inet hard, chain in2) and " +
+				"nftables (table inet hard, chain in3); it has",
+		},
+		"live rules of a module that is not loaded": {check: checkFirewall, change: func(m *machine) {
+			nft(m, ruleset)
+			m.remove("/sys/module/nf_tables/refcnt")
+			m.remove("/sys/module/nf_tables")
+			m.write("/lib/modules/6.1.0-test/modules.builtin", "kernel/net/ipv4/udp_tunnel.ko\n")
+		}},
+		"live rules of a kernel that has them built in": {check: checkFirewall, change: func(m *machine) {
+			nft(m, ruleset)
+			m.remove("/sys/module/nf_tables/refcnt")
+			m.remove("/sys/module/nf_tables")
+			m.write("/lib/modules/6.1.0-test/modules.builtin", "kernel/net/netfilter/nf_tables.ko\n")
+		}, remark: "nftables (table inet hard, chain in)"},
 		"live rules that accept": {check: checkFirewall, change: func(m *machine) {
 			nft(m, "table inet x {\n\tchain in {\n\t\ttype filter hook input priority 0; policy accept;\n\t\tip saddr "+
 				"192.0.2.1 drop\n\t}\n\tchain log {\n\t\tdrop\n\t}\n\tchain out {\n\t\ttype filter hook output "+
@@ -196,6 +216,7 @@ func TestChecksOfTheSystem(t *testing.T) {
 			}
 		}, remark: "firewall iptables (chain INPUT);"},
 		"iptables not in use": {check: checkFirewall, change: func(m *machine) {
+			m.write("/lib/modules/6.1.0-test/modules.builtin", "")
 			m.programs.answers["iptables"] = func([]string) (string, error) { return "-P INPUT DROP\n", nil }
 		}},
 		"one session": {check: checkSessions, change: sshd("port 22\nmaxsessions 1\nmaxauthtries 6\n"),
