@@ -8,6 +8,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/test/lab"
 	"argosy.dev/argosy/test/site"
 )
 
@@ -96,4 +97,65 @@ func TestExistingRuntimeIsUsedUnchanged(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, strings.Fields(runOn(t, machine, "pgrep", "-x", "containerd"))[0], strings.Fields(before)[0],
 		"the reset left it alone")
+}
+
+// setUpDebianContainerd gives the containerd of Debian's package, whose own configuration is not for a kubelet, one
+// that is, and the pause image of the bundle at $0. Its unit sets an out-of-memory score, which the lab's machines
+// refuse.
+const setUpDebianContainerd = `set -e
+mkdir -p /etc/containerd /etc/systemd/system/containerd.service.d
+printf '[Service]\nOOMScoreAdjust=0\n' > /etc/systemd/system/containerd.service.d/lab.conf
+cat > /etc/containerd/config.toml <<END
+version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+restrict_oom_score_adj = true
+sandbox_image = "registry.k8s.io/pause:3.10.2"
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/opt/cni/bin"
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "/etc/containerd/certs.d"
+END
+systemctl daemon-reload
+systemctl restart containerd.service
+curl --silent --fail "$0" | tar -xzC /root --wildcards '*/pause-image.tar'
+ctr --namespace k8s.io images import /root/release/pause-image.tar`
+
+// TestDebianContainerdRunsNodes has two machines with the containerd of Debian's own package, from bookworm and from
+// trixie. The older one is refused, although this kubelet takes it.
+func TestDebianContainerdRunsNodes(t *testing.T) {
+	shows(t, joinNode+"containerd.enabled", registration+"ignorePreflightErrors")
+	resetMachines(t, "m2", "m5")
+	external := func(ignored ...string) site.Overrides {
+		return site.Overrides{VCluster: vcluster(map[string]any{
+			joinNode + "containerd.enabled":        false,
+			registration + "ignorePreflightErrors": site.IgnoredChecks(ignored...),
+		})}
+	}
+	bundle := lab.RepositoryURL + "/" + site.Version + "/" + bundleName
+	for machine, name := range map[string]string{"m2": "containerd", "m5": "containerd/trixie"} {
+		assert.NilError(t, env.Lab.InstallDebian(t.Context(), machine, name))
+		runOn(t, machine, "sh", "-c", setUpDebianContainerd, bundle)
+	}
+	configure(t, external())
+	plan, err := env.Argosy(t.Context(), "plan", "--namespace", site.TeamA, "--machines", "m2,m5")
+	assert.Assert(t, err != nil, plan)
+	assertContains(t, plan, "The container runtime containerd 1.7.",
+		"lacks the call RuntimeConfig, which kubelets need from 1.38 on")
+	w := mustFail(t, teamA(), "join", "machines=m2,m5")
+	assertContains(t, step(t, w, "m2").Message, "The machine's containerd is 1.6.",
+		"1.7 or later is needed; upgrade it.")
+	runOn(t, "m2", "test", "!", "-e", "/usr/local/bin/kubelet")
+
+	configure(t, external("CRI"))
+	mustSucceed(t, teamA(), "join", "machines=m2,m5")
+	assertJoined(t, "m2", "m5")
+	for machine, version := range map[string]string{"m2": "containerd://1.6.", "m5": "containerd://1.7."} {
+		assertContains(t, readNode(t, machine).Status.NodeInfo.ContainerRuntimeVersion, version)
+		runPodOn(t, machine)
+		assertContains(t, runOn(t, machine, "journalctl", "--unit=kubelet.service", "--no-pager"),
+			"Falling back to using cgroupDriver from kubelet config")
+		_, err := resetByHand(t, machine, "--yes")
+		assert.NilError(t, err)
+		assertContains(t, runOn(t, machine, "systemctl", "is-active", "containerd.service"), "active")
+	}
 }

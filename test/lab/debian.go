@@ -14,7 +14,8 @@ import (
 
 // downloadScript downloads packages and all that they depend on beyond the machines' root file system, of which it gets
 // a copy of its own: $1 is the root file system, $2 a scratch folder, $3 the folder for the packages, and the rest
-// their names. Apt's own settings lead to the mirror.
+// their names. Apt's own settings lead to the mirror, from which a package "name/trixie" is taken out of another suite,
+// and what it depends on out of the machines' own where that suffices.
 const downloadScript = `
 rootfs=$1 scratch=$2 packages=$3; shift 3
 mkdir -p "$scratch/upper" "$scratch/work" "$scratch/root"
@@ -26,13 +27,20 @@ cp -L --remove-destination /etc/resolv.conf /etc/hosts "$scratch/root/etc/"
 mkdir -p "$scratch/root/etc/ssl/certs"
 cp -L --remove-destination /etc/ssl/certs/ca-certificates.crt "$scratch/root/etc/ssl/certs/"
 cp -r /etc/apt/apt.conf.d "$scratch/root/etc/apt/"
+for name in "$@"; do
+  case $name in
+  */*) sed "s/ ` + suite + ` / ${name#*/} /" "$scratch/root/etc/apt/sources.list" \
+    > "$scratch/root/etc/apt/sources.list.d/${name#*/}.list" ;;
+  esac
+done
 chroot "$scratch/root" apt-get update -qq
 chroot "$scratch/root" apt-get install -qq --yes --no-install-recommends --download-only \
-  -o Dir::Cache::archives=/packages "$@"
+  -o Dir::Cache::archives=/packages -o APT::Default-Release=` + suite + ` "$@"
 `
 
 // InstallDebian installs Debian packages on a machine, with their dependencies, from the cache or from this computer's
-// mirror; machines reach none. Their services start as they do on any Debian.
+// mirror; machines reach none. Their services start as they do on any Debian. A name may have a suite as apt takes it,
+// "containerd/trixie", if the package can do with the machine's C library.
 func (l *Lab) InstallDebian(ctx context.Context, machine string, names ...string) error {
 	rootfs, err := l.rootfs(ctx)
 	if err != nil {
