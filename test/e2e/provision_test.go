@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -300,4 +301,63 @@ func testLostPod(t *testing.T) {
 		assert.Equal(t, pod.UID, before[machine].UID, "the pod on %s", machine)
 		assert.Equal(t, pod.Status.ContainerStatuses[0].RestartCount, int32(0), "the pod on %s", machine)
 	}
+}
+
+// secondInterface gives a machine a second interface with an address and the default route, as a network for storage
+// or for the Internet has it. Its cable ends on the machine itself.
+const secondInterface = `set -e
+ip link add eth1 type veth peer name eth1-peer
+ip address add 192.168.77.2/24 dev eth1
+ip link set eth1 up
+ip link set eth1-peer up
+ip route add 10.117.0.0/16 via 10.117.0.254 dev eth0
+ip route replace default via 192.168.77.1 dev eth1`
+
+// removeRemains does what the refusal asks for.
+const removeRemains = `set -e
+rm -r /etc/cni/net.d/10-calico.conflist /run/flannel /var/lib/cni/networks/cbr0 /var/lib/kubelet/cpu_manager_state
+ip link delete cni0
+ip link delete flannel.1`
+
+// TestMachineOfAnotherClusterJoinsByItsAddress adds a machine to the fleet. It has leftovers of another cluster with
+// which flannel's pods would not get addresses, and, when these are removed, its default route on another interface
+// than the one at whose address it is reached.
+func TestMachineOfAnotherClusterJoinsByItsAddress(t *testing.T) {
+	requireSharedCluster(t)
+	const machine, address = "m5", "10.117.0.105"
+	assert.NilError(t, env.Lab.ResetAs(t.Context(), lab.ResetOptions{WithoutPodNetwork: true}, machine))
+	runOn(t, machine, "sh", "-c", leaveRemains)
+	machines := sharedCluster.Machines
+	sharedCluster.Machines = append(slices.Clone(machines), machine)
+	assert.NilError(t, sharedCluster.ApplyDocuments(t.Context()))
+	t.Cleanup(func() {
+		sharedCluster.Machines = machines
+		assert.NilError(t, sharedCluster.ApplyDocuments(context.Background()))
+		_, _ = sharedCluster.Kubectl(context.Background(), "delete", "node", machine, "--ignore-not-found")
+		assert.NilError(t, env.Lab.Reset(context.Background(), machine))
+	})
+
+	out, err := env.Argosy(t.Context(), "join", "--namespace", sharedCluster.Name, "--machines", machine)
+	assert.Assert(t, err != nil, "joined all the same:\n%s", out)
+	assertContains(t, out, "network configurations of others than flannel: /etc/cni/net.d/10-calico.conflist",
+		"add PodNetwork to ignorePreflightErrors", "An earlier node left link cni0, link flannel.1, /run/flannel")
+	assertUntouched(t, machine)
+
+	runOn(t, machine, "sh", "-c", removeRemains)
+	runOn(t, machine, "sh", "-c", secondInterface)
+	out = argosy(t, "plan", "--namespace", sharedCluster.Name, "--machines", machine)
+	assertContains(t, out, "The node gets the address "+address+" of eth0, at which the machine is reached")
+	mustSucceed(t, sharedCluster, "join", "machines="+machine)
+	assert.Equal(t, kubectl(t, sharedCluster, "get", "node", machine, "-o",
+		`jsonpath={.status.addresses[?(@.type=="InternalIP")].address}`), address)
+	deployWeb(t)
+	assert.Equal(t, kubectl(t, sharedCluster, "get", "node", machine, "-o",
+		`jsonpath={.metadata.annotations.flannel\.alpha\.coreos\.com/public-ip}`), address)
+	found := pods(t, sharedCluster)
+	for from, to := range map[string]string{"m1": machine, machine: "m1"} {
+		assert.Equal(t, kubectl(t, sharedCluster, "exec", found[from].Name, "--", "/web", "get",
+			fmt.Sprintf("http://%s:8080/", found[to].Status.PodIP)), found[to].Name, "from %s to %s", from, to)
+	}
+	argosy(t, "reset", "--namespace", sharedCluster.Name, "--cluster", sharedCluster.Name, "--machines", machine,
+		"--yes")
 }

@@ -124,7 +124,13 @@ func TestUpgradeCluster(t *testing.T) {
 			assertContains(t, message, impossibleVersions[version])
 		}
 	})
+	runOn(t, "m3", "sh", "-c", installGPURuntime)
+	runOn(t, "m3", "sh", "-c", editAsGPUToolkit, "nvidia")
 	t.Run("requests are answered during the upgrade", testUpgradeUnderLoad)
+	t.Run("a runtime that a GPU toolkit added stays", func(t *testing.T) {
+		assertContains(t, runtimesOf(t, "m3"), "runtimes.nvidia]", "default_runtime_name = 'nvidia'")
+		assertRunsThroughGPURuntime(t, upgradeCluster, "m3")
+	})
 	t.Run("a second run finds nothing to do", func(t *testing.T) {
 		message := step(t, upgradeAll(t), "plan").Message
 		assertContains(t, message, "0 of 3 machines go to "+lab.Version)
