@@ -71,6 +71,11 @@ func TestAFailedCommandTellsItsLastWords(t *testing.T) {
 	assert.Equal(t, log.String(), string(output))
 }
 
+func TestLastWordsAreWithoutColours(t *testing.T) {
+	const output = "\x1b[0;37mOS\x1b[0m: \x1b[1;32mLinux\x1b[0m\r\n\x1b[2K\n[ERROR Swap]: it is on\n"
+	assert.DeepEqual(t, Tail([]byte(output), 2), []string{"OS: Linux", "[ERROR Swap]: it is on"})
+}
+
 func TestCommandAndItsChildrenEndWithContext(t *testing.T) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())

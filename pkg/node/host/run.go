@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -74,10 +75,13 @@ func (e *CommandError) Unwrap() error { return e.Err }
 // Tail is the last n lines of the output that are not empty.
 func (e *CommandError) Tail(n int) []string { return Tail(e.Output, n) }
 
-// Tail is the last n lines of output that are not empty.
+// controlSequence is how programs colour their output for a terminal; kubeadm does so into files as well.
+var controlSequence = regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]")
+
+// Tail is the last n lines of output that are not empty, without colours: they end in messages that no terminal shows.
 func Tail(output []byte, n int) []string {
 	var lines []string
-	for line := range strings.Lines(string(output)) {
+	for line := range strings.Lines(controlSequence.ReplaceAllString(string(output), "")) {
 		if line = strings.TrimRight(line, "\r\n\t "); line != "" {
 			lines = append(lines, line)
 		}
