@@ -12,7 +12,7 @@ import (
 func TestTheExampleClusterIsValid(t *testing.T) {
 	cluster, err := config.Load(t.Context(), config.Dir{Path: "team-a"}, "team-a")
 	assert.NilError(t, err)
-	assert.Equal(t, cluster.KubernetesVersion(), "v1.34.4")
+	assert.Equal(t, cluster.KubernetesVersion(), "v1.37.2")
 
 	machines, err := cluster.Select("zone=rack-1")
 	assert.NilError(t, err)
@@ -23,7 +23,7 @@ func TestTheHostedExampleClusterIsValid(t *testing.T) {
 	cluster, err := config.Load(t.Context(), config.Dir{Path: "team-b"}, "team-b")
 	assert.NilError(t, err)
 	assert.Assert(t, cluster.Hosted() && cluster.BundlesFromControlPlane())
-	assert.Equal(t, cluster.ControlPlaneImage(), "ghcr.io/loft-sh/kubernetes:v1.34.4-full")
+	assert.Equal(t, cluster.ControlPlaneImage(), "ghcr.io/loft-sh/kubernetes:v1.37.2-full")
 }
 
 func TestExamplesContainEverySecretTheyName(t *testing.T) {

@@ -61,8 +61,8 @@ Konnectivity and the pause image, compares each with its published checksum, and
 
 and, with --image-archive or --push, the image of the control plane with the tags <version> and
 <version>-full. The same inputs give the same bytes. See docs/bundles.md.`,
-		Example: `  argosy bundle build --kubernetes v1.34.4 --output bundles
-  argosy bundle build --kubernetes v1.34.4 --output bundles --push registry.example.org/kubernetes`,
+		Example: `  argosy bundle build --kubernetes v1.37.2 --output bundles
+  argosy bundle build --kubernetes v1.37.2 --output bundles --push registry.example.org/kubernetes`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := b.check(command.Flags().Changed); err != nil {
@@ -72,7 +72,7 @@ and, with --image-archive or --push, the image of the control plane with the tag
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&b.kubernetes, "kubernetes", "", "version of Kubernetes, e.g. v1.34.4 (required)")
+	flags.StringVar(&b.kubernetes, "kubernetes", "", "version of Kubernetes, e.g. v1.37.2 (required)")
 	flags.StringSliceVar(&b.arches, "arch", []string{"amd64", "arm64"}, "architectures")
 	flags.StringVarP(&b.output, "output", "o", "", "folder to write into (required)")
 	flags.StringSliceVar(&b.formats, "format", []string{string(bundle.TarGzip)},
@@ -95,7 +95,7 @@ and, with --image-archive or --push, the image of the control plane with the tag
 func (b bundleBuild) check(given func(flag string) bool) error {
 	switch {
 	case b.kubernetes == "":
-		return errors.New("flag --kubernetes is required, e.g. --kubernetes v1.34.4")
+		return errors.New("flag --kubernetes is required, e.g. --kubernetes v1.37.2")
 	case b.output == "":
 		return errors.New("flag --output is required: the folder to write bundles into")
 	case b.push != "" && given("image-name"):

@@ -36,7 +36,7 @@ cluster with default settings.
 
 To fill the registry of controlPlane.advanced.defaultImageRegistry, list without that setting: the lines
 are the sources of the images.`,
-		Example: `  argosy images list --kubernetes v1.34.4 --all
+		Example: `  argosy images list --kubernetes v1.37.2 --all
   argosy images list --from examples/team-a --cluster team-a --output table`,
 		Args: program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -57,7 +57,7 @@ are the sources of the images.`,
 	}
 	location.addTo(command)
 	command.Flags().StringVar(&kubernetes, "kubernetes", "",
-		"version of Kubernetes, e.g. v1.34.4 (default: the documents')")
+		"version of Kubernetes, e.g. v1.37.2 (default: the documents')")
 	command.Flags().BoolVar(&all, "all", false, "list also the images of addons that are off")
 	command.Flags().StringVarP(&output, "output", "o", "list", "output format: list, table (with uses) or json")
 	return command

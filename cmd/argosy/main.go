@@ -46,7 +46,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
   argosy images import --namespace team-a --machines m1 oci://registry.example.com/app:v1
   argosy backup --namespace team-b                           store and keys into an archive; restore brings them back
   argosy kubeconfig --namespace team-b --user alice --group developers
-  argosy bundle build --kubernetes v1.34.4 --output bundles  node bundles and images out of the official releases`,
+  argosy bundle build --kubernetes v1.37.2 --output bundles  node bundles and images out of the official releases`,
 		Version: version,
 	}
 	root.AddCommand(validateCommand(), configCommand(), doctorCommand(), verifyCommand(), provisionCommand(),

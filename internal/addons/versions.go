@@ -31,12 +31,12 @@ var table = map[string]string{
 // images finds the reference of an image by its name in the table.
 type images struct{ versions *strings.Replacer }
 
-// imagesOf returns the images for a version of Kubernetes, e.g. "v1.34.4".
+// imagesOf returns the images for a version of Kubernetes, e.g. "v1.37.2".
 func imagesOf(kubernetes string) (images, error) {
 	parsed, err := version.ParseSemantic(kubernetes)
 	if err != nil {
 		return images{}, errclass.Errorf(errclass.Configuration,
-			"reading the version of Kubernetes %q: %w; set controlPlane.distro.k8s.version, e.g. v1.34.4", kubernetes,
+			"reading the version of Kubernetes %q: %w; set controlPlane.distro.k8s.version, e.g. v1.37.2", kubernetes,
 			err)
 	}
 	versions := []string{

@@ -55,10 +55,10 @@ type K8s struct {
 	// Enabled is accepted either way: machines can join Kubernetes itself only.
 	// +effect=no effect
 	Enabled bool `json:"enabled"`
-	// Version of Kubernetes, e.g. v1.34.4; the older spelling of image.tag. Without both, a new hosted control plane
+	// Version of Kubernetes, e.g. v1.37.2; the older spelling of image.tag. Without both, a new hosted control plane
 	// gets the newest version that the release of Argosy is shown with, and keeps it; for a cluster that exists it is
 	// the API server's version.
-	// +example=v1.34.4
+	// +example=v1.37.2
 	Version string `json:"version,omitempty" format:"version"`
 	// Image with the control plane's binaries; its tag is the Kubernetes version.
 	Image Image `json:"image,omitzero"`
@@ -92,7 +92,7 @@ type Component struct {
 	// +example=["--v=4"]
 	ExtraArgs []string `json:"extraArgs,omitempty"`
 	// Image of its own.
-	// +example=registry.example.com/kubernetes:v1.34.4
+	// +example=registry.example.com/kubernetes:v1.37.2
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
@@ -107,7 +107,7 @@ type Image struct {
 	// +example=kubernetes
 	Repository string `json:"repository,omitempty"`
 	// Tag of the image.
-	// +example=v1.34.4
+	// +example=v1.37.2
 	Tag string `json:"tag,omitempty"`
 }
 

@@ -211,8 +211,8 @@ type Bundles struct {
 	Delivery Delivery `json:"delivery,omitempty" enum:"auto,pull,push"`
 	// Format is tar.gz or tar.zst. Default tar.gz.
 	Format string `json:"format,omitempty" enum:"tar.gz,tar.zst"`
-	// SHA256 by file name, e.g. "kubernetes-v1.34.4-amd64.tar.gz"; it wins over a SHA256SUMS beside the bundle.
-	// +example={kubernetes-v1.34.4-amd64.tar.gz: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08}
+	// SHA256 by file name, e.g. "kubernetes-v1.37.2-amd64.tar.gz"; it wins over a SHA256SUMS beside the bundle.
+	// +example={kubernetes-v1.37.2-amd64.tar.gz: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08}
 	SHA256 map[string]string `json:"sha256,omitempty"`
 	// AllowUnverified accepts a bundle for which no digest is known. Default false.
 	AllowUnverified bool `json:"allowUnverified,omitempty"`

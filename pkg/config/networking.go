@@ -78,7 +78,7 @@ type KubeProxy struct {
 	// Enabled deploys kube-proxy.
 	Enabled bool `json:"enabled"`
 	// Image of kube-proxy.
-	// +example=registry.example.com/kube-proxy:v1.34.4
+	// +example=registry.example.com/kube-proxy:v1.37.2
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`

@@ -175,7 +175,7 @@ func (d *document) checkBundles(b *Bundles) {
 	for _, name := range slices.Sorted(maps.Keys(b.SHA256)) {
 		key := join("bundles.sha256", name)
 		digest := b.SHA256[name]
-		d.match(key, name, fileName, "a file name", `write e.g. "kubernetes-v1.34.4-amd64.tar.gz"`)
+		d.match(key, name, fileName, "a file name", `write e.g. "kubernetes-v1.37.2-amd64.tar.gz"`)
 		if !sha256Hex.MatchString(digest) {
 			d.add(key, shown(digest)+" is not a SHA-256 digest", "write its 64 hexadecimal digits")
 		}

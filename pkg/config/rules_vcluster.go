@@ -189,7 +189,7 @@ func (d *document) version(key, value, about string) {
 		d.usable(key, value)
 		return
 	}
-	const example = `write e.g. "v1.34.4"`
+	const example = `write e.g. "v1.37.2"`
 	switch plain := strings.TrimPrefix(strings.ToLower(value), "v"); {
 	case namesNoVersion.MatchString(plain):
 		d.add(key, shown(value)+" names no version: what it stands for would change by itself, and machines with it",

@@ -13,7 +13,7 @@ import (
 var kubernetesVersion = regexp.MustCompile(`^v(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})` +
 	`(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?$`)
 
-// normalVersion returns the one form of a version: "1.34.4" and "v1.34.4-full" are "v1.34.4".
+// normalVersion returns the one form of a version: "1.37.2" and "v1.37.2-full" are "v1.37.2".
 func normalVersion(version string) string {
 	version = strings.TrimSuffix(version, fullImage)
 	if version != "" && !strings.HasPrefix(version, "v") {
@@ -22,7 +22,7 @@ func normalVersion(version string) string {
 	return version
 }
 
-// isVersion reports whether a text in its normal form is a version of Kubernetes. "v1.34.4-full", of which that form
+// isVersion reports whether a text in its normal form is a version of Kubernetes. "v1.37.2-full", of which that form
 // has taken one "-full" already, is none.
 func isVersion(version string) bool {
 	return kubernetesVersion.MatchString(version) && !strings.HasSuffix(version, fullImage)
@@ -73,7 +73,7 @@ func (c *Cluster) NamesVersion() bool {
 	return k8s.Version != "" || k8s.Image.Tag != ""
 }
 
-// KubernetesVersion returns the version that the cluster should have, as "v1.34.4", from
+// KubernetesVersion returns the version that the cluster should have, as "v1.37.2", from
 // controlPlane.distro.k8s.version or image.tag. When neither is set it is the default of this release for a hosted
 // cluster, and "" for one that exists, which means the API server's version. A hosted cluster that exists keeps the
 // version that it has: see [Identity].
@@ -95,7 +95,7 @@ func (c *Cluster) AtVersion(version string) (*Cluster, error) {
 	const key = "controlPlane.distro.k8s.image.tag"
 	if !isVersion(version) {
 		return nil, errclass.Errorf(errclass.Configuration,
-			"reading version %q: not a Kubernetes version; write e.g. v1.34.4", version)
+			"reading version %q: not a Kubernetes version; write e.g. v1.37.2", version)
 	}
 	other := *c
 	k8s := &other.VCluster.ControlPlane.Distro.K8s

@@ -21,7 +21,7 @@ import (
 // Assembly is a set of binaries for one Kubernetes version and one or more architectures. Its methods may be called in
 // any order and any number of times, but not at the same time.
 type Assembly struct {
-	// Version of Kubernetes, like "v1.34.4".
+	// Version of Kubernetes, like "v1.37.2".
 	Version string
 	// Arches are Go's names of the architectures, sorted.
 	Arches []string
@@ -63,7 +63,7 @@ var wellFormedVersion = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z
 // is an error only when it is needed, so that a directory without a control plane still gives node bundles.
 func FromDirectory(dir, version string, arches ...string) (*Assembly, error) {
 	if !wellFormedVersion.MatchString(version) {
-		return nil, errclass.Errorf(errclass.Configuration, "reading Kubernetes version %q: it is not like v1.34.4",
+		return nil, errclass.Errorf(errclass.Configuration, "reading Kubernetes version %q: it is not like v1.37.2",
 			version)
 	}
 	if len(arches) == 0 {

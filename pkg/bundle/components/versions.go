@@ -34,12 +34,12 @@ var (
 	componentVersion  = regexp.MustCompile(`^v?[0-9][0-9A-Za-z.-]*$`)
 )
 
-// Versions returns the version of each component, without a "v", for a Kubernetes version like "v1.34.4". Overrides win
+// Versions returns the version of each component, without a "v", for a Kubernetes version like "v1.37.2". Overrides win
 // over the table, by name, with or without a "v". A minor version that the table lacks needs an override for each
 // component.
 func Versions(version string, overrides map[string]string) (map[string]string, error) {
 	if !kubernetesVersion.MatchString(version) {
-		return nil, errclass.Errorf(errclass.Configuration, "reading Kubernetes version %q: it is not like v1.34.4",
+		return nil, errclass.Errorf(errclass.Configuration, "reading Kubernetes version %q: it is not like v1.37.2",
 			version)
 	}
 	chosen := map[string]string{Kubernetes: strings.TrimPrefix(version, "v")}
@@ -75,7 +75,7 @@ func Supported() (oldest, newest string) {
 	return known[0], known[len(known)-1]
 }
 
-// Supports reports whether a version like "v1.34.4", with or without the "v", is of a minor version between the oldest
+// Supports reports whether a version like "v1.37.2", with or without the "v", is of a minor version between the oldest
 // and the newest of [Supported]. One that is not well-formed is not supported.
 func Supports(version string) bool {
 	version = "v" + strings.TrimPrefix(version, "v")
