@@ -23,11 +23,12 @@ type dataDir struct {
 }
 
 // nodeChildren match the names that a node's programs give in the folders of nodeDirs. They count where the owner put a
-// folder on another disk, and may have more on that: kubelets up to 1.35 for the first, kubeadm for the second.
+// folder on another disk, and may have more on that: kubelets up to 1.37 for the first, of which the folder seccomp is
+// the owner's, kubeadm for the second.
 var nodeChildren = map[string]*regexp.Regexp{
-	layout.KubeletDir: regexp.MustCompile(`^(pods|plugins|plugins_registry|pod-resources|device-plugins|pki` +
-		`|checkpoints|image_manager|plugin-containers|.*_manager_state|.*_pods_state|config\.yaml` +
-		`|instance-config\.yaml|kubeadm-flags\.env|\.argosy-.*\.tmp)$`),
+	layout.KubeletDir: regexp.MustCompile(`^(pods|plugins|plugins_registry|pod-resources|pods-api|device-plugins|pki` +
+		`|checkpoints|image_manager|plugin-containers|.*_manager_state|.*_pods_state|dra_health_state` +
+		`|graceful_node_shutdown_state|config\.yaml|instance-config\.yaml|kubeadm-flags\.env|\.argosy-.*\.tmp)$`),
 	layout.KubernetesDir:  regexp.MustCompile(`^(manifests|pki|tmp|patches|.*kubelet\.conf)$`),
 	"/var/log/pods":       regexp.MustCompile(`^[^_]+_[^_]+_[0-9a-f-]{32,36}$`),
 	"/var/log/containers": regexp.MustCompile(`^[^_]+_[^_]+_.+\.log$`),

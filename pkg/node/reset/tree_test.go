@@ -159,8 +159,8 @@ func TestOnlyNodeDataAreRemovedFromOwnersDisk(t *testing.T) {
 				m.symlink(m.host.Path(dir), "/var/lib/kubelet")
 			}
 			for _, name := range []string{
-				"/pods/1/file", "/config.yaml", "/cpu_manager_state", "/datasets/part-0",
-				"/lost+found/1",
+				"/pods/1/file", "/config.yaml", "/cpu_manager_state", "/pods-api/pods-api.sock", "/dra_health_state",
+				"/graceful_node_shutdown_state", "/seccomp/mine.json", "/datasets/part-0", "/lost+found/1",
 			} {
 				m.write(dir+name, "x")
 			}
@@ -170,7 +170,8 @@ func TestOnlyNodeDataAreRemovedFromOwnersDisk(t *testing.T) {
 			assert.NilError(t, files.clearIn(t.Context(), data))
 			assert.Assert(t, !files.leftIn(data))
 			for name, stays := range map[string]bool{
-				"/pods": false, "/config.yaml": false, "/cpu_manager_state": false,
+				"/pods": false, "/config.yaml": false, "/cpu_manager_state": false, "/pods-api": false,
+				"/dra_health_state": false, "/graceful_node_shutdown_state": false, "/seccomp/mine.json": true,
 				"/datasets/part-0": true, "/lost+found/1": true,
 			} {
 				assert.Equal(t, m.host.Exists(dir+name), stays, name)
