@@ -148,7 +148,7 @@ func TestFailedBuildNamesTheCauseAndLeavesNoFiles(t *testing.T) {
 	}{
 		"no version": {
 			[]string{"bundle", "build", "--output", output},
-			"--kubernetes v1.34.4",
+			"--kubernetes v1.37.2",
 			program.ExitConfiguration,
 		},
 		"nowhere to write": {

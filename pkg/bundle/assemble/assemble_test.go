@@ -227,7 +227,7 @@ func TestADirectoryThatCannotBeUsedIsRefused(t *testing.T) {
 			[]string{"amd64", "arm64"},
 			"there is no folder",
 		},
-		"not a version": {func(*testing.T, string) {}, "1.34", nil, "it is not like v1.34.4"},
+		"not a version": {func(*testing.T, string) {}, "1.34", nil, "it is not like v1.37.2"},
 		"no architecture at all": {
 			func(t *testing.T, dir string) {
 				assert.NilError(t,
