@@ -203,8 +203,10 @@ func TestFoldersThatCannotHoldTheProgramAreToldApart(t *testing.T) {
 	}{
 		"noexec":    {syscall.MS_NOEXEC, "", "is mounted noexec; set", "read-only"},
 		"read-only": {syscall.MS_RDONLY, "", "is mounted read-only, or the folder", "noexec"},
-		"folder that cannot be made": {syscall.MS_RDONLY, "new/bin", "is mounted read-only, or the folder",
-			"noexec"},
+		"folder that cannot be made": {
+			syscall.MS_RDONLY, "new/bin", "is mounted read-only, or the folder",
+			"noexec",
+		},
 		"both: nothing can be placed":    {syscall.MS_RDONLY | syscall.MS_NOEXEC, "", "is mounted read-only", "noexec"},
 		"noexec, and a folder not there": {syscall.MS_NOEXEC, "new/bin", "is mounted noexec; set", "read-only"},
 	} {

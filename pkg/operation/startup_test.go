@@ -27,8 +27,10 @@ var (
 	errNoKey   = errclass.With(errclass.Configuration, &ssh.HostKeyError{Host: "m1", Offered: "ssh-ed25519 SHA256:a"})
 	errNoLogin = errclass.With(errclass.Configuration, &ssh.AuthError{Host: "m1", User: "ops"})
 	errNologin = errclass.With(errclass.Configuration, &ssh.ShellError{Host: "m1", User: "ops", ExitCode: 254})
-	errNoName  = errclass.With(errclass.Configuration, &net.DNSError{Err: "no such host", Name: "m1",
-		IsNotFound: true})
+	errNoName  = errclass.With(errclass.Configuration, &net.DNSError{
+		Err: "no such host", Name: "m1",
+		IsNotFound: true,
+	})
 	errOtherKey = errclass.With(errclass.Configuration, &ssh.HostKeyError{
 		Host: "m1", Known: []string{"ssh-ed25519 SHA256:b"}, Source: "hostKeys",
 	})

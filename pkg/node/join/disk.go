@@ -112,8 +112,10 @@ func checkPressure(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	}
 	roots := inspect.ContainerdRoots(h)
 	for _, t := range []threshold{
-		{"nodefs.available", "/var/lib/kubelet", false}, {"nodefs.inodesFree", "/var/lib/kubelet", true},
-		{"imagefs.available", roots[len(roots)-1], false}, {"imagefs.inodesFree", roots[len(roots)-1], true},
+		{"nodefs.available", "/var/lib/kubelet", false},
+		{"nodefs.inodesFree", "/var/lib/kubelet", true},
+		{"imagefs.available", roots[len(roots)-1], false},
+		{"imagefs.inodesFree", roots[len(roots)-1], true},
 	} {
 		disk := inspect.Disk(h, t.folder)
 		free, total, unit := disk.Free, disk.Total, "of "+size(disk.Total)

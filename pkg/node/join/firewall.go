@@ -74,30 +74,51 @@ func hasNFTables(h *host.Host) bool {
 // flannel and kube-proxy put rules before its policy, and Docker always sets it.
 func droppingChains(ruleset string) []string {
 	var found []string
-	var table, chain, last string
-	var base, drops bool
+	table := ""
+	var chain nftChain
 	for line := range strings.Lines(ruleset) {
 		words := strings.Fields(line)
 		switch {
-		case len(words) == 0:
-		case words[0] == "table" && len(words) > 2:
+		case len(words) > 2 && words[0] == "table":
 			table = words[1] + " " + words[2]
-		case words[0] == "chain" && len(words) > 1:
-			chain, last, base, drops = words[1], "", false, false
-		case chain != "" && len(words) == 1 && words[0] == "}":
-			iptables := (table == "ip filter" || table == "ip6 filter") && chain == "FORWARD"
-			if base && (drops || refusesAll(last)) && !iptables {
-				found = append(found, "nftables (table "+table+", chain "+chain+")")
+		case len(words) > 1 && words[0] == "chain":
+			chain = nftChain{table: table, name: words[1]}
+		case chain.name == "" || len(words) == 0:
+		case len(words) == 1 && words[0] == "}":
+			if chain.refuses() {
+				found = append(found, "nftables (table "+table+", chain "+chain.name+")")
 			}
-			chain = ""
-		case chain != "" && words[0] == "type":
-			base = len(words) > 3 && words[1] == "filter" && (words[3] == "input" || words[3] == "forward")
-			drops = dropsByDefault(line)
-		case chain != "":
-			last = strings.TrimSpace(line)
+			chain = nftChain{}
+		default:
+			chain.add(line, words)
 		}
 	}
 	return found
+}
+
+// nftChain is a chain of nftables.
+type nftChain struct {
+	table, name string
+	// filters is set for one that sees packets to the machine or through it, and drops for its policy.
+	filters, drops bool
+	// last rule of the chain.
+	last string
+}
+
+// add adds a line between the chain's braces.
+func (c *nftChain) add(line string, words []string) {
+	if words[0] != "type" {
+		c.last = line
+		return
+	}
+	c.filters = len(words) > 3 && words[1] == "filter" && (words[3] == "input" || words[3] == "forward")
+	c.drops = dropsByDefault(line)
+}
+
+// refuses reports whether the chain drops or rejects what its rules do not accept.
+func (c *nftChain) refuses() bool {
+	iptables := (c.table == "ip filter" || c.table == "ip6 filter") && c.name == "FORWARD"
+	return c.filters && !iptables && (c.drops || refusesAll(c.last))
 }
 
 // refusesAll reports whether a rule of nftables drops or rejects every packet.

@@ -39,14 +39,8 @@ func nodeIP(j *spec.Join, interfaces []spec.Interface) (address, remark string) 
 	}
 	ipv6 := isIPv6(j.Address)
 	wants6 := clusterIsIPv6(j)
-	onDefault, anyDefault, found := false, false, ""
-	for _, one := range interfaces {
-		byDefault := one.Default4 && !ipv6 || one.Default6 && ipv6
-		anyDefault = anyDefault || byDefault
-		if slices.Contains(one.Addresses, j.Address) {
-			onDefault, found = byDefault, one.Name
-		}
-	}
+	found, onDefault := interfaceOf(j.Address, interfaces)
+	anyDefault := slices.ContainsFunc(interfaces, func(one spec.Interface) bool { return hasDefault(one, ipv6) })
 	switch {
 	case wants6 && !ipv6:
 		return "::", ""
@@ -64,6 +58,22 @@ func nodeIP(j *spec.Join, interfaces []spec.Interface) (address, remark string) 
 			"of the one with the default route; node-ip in kubeletExtraArgs sets another."
 	}
 	return "", ""
+}
+
+// interfaceOf returns the name of the interface that has an address, and whether the default route of the address's
+// family leads through it.
+func interfaceOf(address string, interfaces []spec.Interface) (name string, byDefault bool) {
+	for _, one := range interfaces {
+		if slices.Contains(one.Addresses, address) {
+			name, byDefault = one.Name, hasDefault(one, isIPv6(address))
+		}
+	}
+	return name, byDefault
+}
+
+// hasDefault reports whether a family's default route leads through an interface.
+func hasDefault(one spec.Interface, ipv6 bool) bool {
+	return one.Default4 && !ipv6 || one.Default6 && ipv6
 }
 
 func describeInterfaces(interfaces []spec.Interface) string {

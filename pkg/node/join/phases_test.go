@@ -402,13 +402,17 @@ func TestImagesAreUnpackedForTheSnapshotterOfTheOwner(t *testing.T) {
 		"none":           {nil, ""},
 		"a drop-in":      {map[string]string{"conf.d/50-native.toml": v3 + "native'\n"}, "--snapshotter native "},
 		"containerd 1.x": {map[string]string{"conf.d/50-zfs.toml": v2 + "zfs'\n"}, "--snapshotter zfs "},
-		"the last drop-in": {map[string]string{"conf.d/1.toml": v3 + "a'\n", "conf.d/2.toml": v3 + "b'\n"},
-			"--snapshotter b "},
+		"the last drop-in": {
+			map[string]string{"conf.d/1.toml": v3 + "a'\n", "conf.d/2.toml": v3 + "b'\n"},
+			"--snapshotter b ",
+		},
 		"the owner's file": {map[string]string{"config.toml": v3 + "btrfs'\n"}, "--snapshotter btrfs "},
 		"a drop-in over the owner's file": {
-			map[string]string{"config.toml": v3 + "btrfs'\n",
+			map[string]string{
+				"config.toml": v3 + "btrfs'\n",
 				"conf.d/1.toml": "[plugins.'io.containerd.cri.v1.images']\n" +
-					"snapshotter = 'overlayfs'\n"}, "--snapshotter overlayfs ",
+					"snapshotter = 'overlayfs'\n",
+			}, "--snapshotter overlayfs ",
 		},
 		"a file that cannot be read": {map[string]string{"conf.d/1.toml": v3}, ""},
 	} {

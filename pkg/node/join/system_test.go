@@ -219,16 +219,20 @@ func TestChecksOfTheSystem(t *testing.T) {
 			m.write("/lib/modules/6.1.0-test/modules.builtin", "")
 			m.programs.answers["iptables"] = func([]string) (string, error) { return "-P INPUT DROP\n", nil }
 		}},
-		"one session": {check: checkSessions, change: sshd("port 22\nmaxsessions 1\nmaxauthtries 6\n"),
-			problem: "admits 1 sessions of a connection (MaxSessions), and a join needs 2"},
+		"one session": {
+			check: checkSessions, change: sshd("port 22\nmaxsessions 1\nmaxauthtries 6\n"),
+			problem: "admits 1 sessions of a connection (MaxSessions), and a join needs 2",
+		},
 		"no session":                 {check: checkSessions, change: sshd("maxsessions 0\n"), problem: "(MaxSessions)"},
 		"two sessions":               {check: checkSessions, change: sshd("maxsessions 2\n")},
 		"sshd's default of sessions": {check: checkSessions, change: sshd("maxsessions 10\n")},
 		"an sshd that tells nothing": {check: checkSessions, change: sshd("")},
 		"another sshd":               {check: checkSessions, change: func(*machine) {}},
-		"containerd on NFS": {check: checkOverlay,
+		"containerd on NFS": {
+			check:   checkOverlay,
 			change:  file("/proc/self/mounts", "/dev/a / ext4 rw 0 0\nnas:/c /var/lib/containerd nfs4 rw 0 0\n"),
-			problem: "/var/lib/containerd is on /var/lib/containerd, a file system of type nfs4, on which"},
+			problem: "/var/lib/containerd is on /var/lib/containerd, a file system of type nfs4, on which",
+		},
 		"containerd elsewhere on VFAT": {check: checkOverlay, change: func(m *machine) {
 			m.write("/proc/self/mounts", "/dev/a / ext4 rw 0 0\n/dev/b /mnt/usb vfat rw 0 0\n")
 			m.write("/etc/containerd/conf.d/root.toml", "root = '/mnt/usb/containerd'\n")
@@ -243,8 +247,10 @@ func TestChecksOfTheSystem(t *testing.T) {
 			m.join.Containerd.External = true
 		}},
 		"a disk with room": {check: checkPressure, change: evictionAt("0%")},
-		"a disk nearly full": {check: checkPressure, change: evictionAt("100%"),
-			remark: "and below 100% (nodefs.available) the kubelet reports DiskPressure"},
+		"a disk nearly full": {
+			check: checkPressure, change: evictionAt("100%"),
+			remark: "and below 100% (nodefs.available) the kubelet reports DiskPressure",
+		},
 		"IPv6 off": {check: checkIPv6, change: pods6, problem: "IPv6 is off on the machine"},
 		"IPv6 disabled": {check: checkIPv6, change: func(m *machine) {
 			pods6(m)
@@ -260,8 +266,10 @@ func TestChecksOfTheSystem(t *testing.T) {
 			pods6(m)
 			m.write("/etc/sysctl.d/99-cis.conf", "net.ipv6.conf.all.forwarding = 0\n")
 		}, problem: "/etc/sysctl.d/99-cis.conf sets net.ipv6.conf.all.forwarding = 0"},
-		"IPv6 forwarding that no pod needs": {check: checkSysctls,
-			change: file("/etc/sysctl.d/99-cis.conf", "net.ipv6.conf.all.forwarding = 0\n")},
+		"IPv6 forwarding that no pod needs": {
+			check:  checkSysctls,
+			change: file("/etc/sysctl.d/99-cis.conf", "net.ipv6.conf.all.forwarding = 0\n"),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
