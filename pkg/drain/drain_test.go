@@ -238,17 +238,47 @@ func TestAnOverloadedAPIServerIsAskedAgain(t *testing.T) {
 	assert.DeepEqual(t, c.evicted, []string{"web-1"})
 }
 
-func TestAnotherPodOfTheSameNameIsLeftAlone(t *testing.T) {
+// A conflict tells that the pod has changed, and not how:
+//
+//	the pod of that name now      the drain
+//	there is none                 is done with it
+//	is another one                is done with it, and leaves the other one alone
+//	is the same                   asks again
+func TestAConflictIsLookedAt(t *testing.T) {
 	t.Parallel()
-	c := newCluster(pod("web-1"))
-	c.answer = func(string) error {
-		return apierrors.NewConflict(corev1.Resource("pods"), "web-1",
-			errors.New("the UID in the precondition does not match"))
+	pods := corev1.SchemeGroupVersion.WithResource("pods")
+	for name, test := range map[string]struct {
+		meanwhile func(c *cluster) error
+		evicted   int
+	}{
+		"gone": {func(c *cluster) error { return c.Tracker().Delete(pods, "default", "web-1") }, 0},
+		"another": {func(c *cluster) error {
+			another := pod("web-1", func(p *corev1.Pod) { p.UID, p.Spec.NodeName = "another", "n2" })
+			return c.Tracker().Update(pods, another, "default")
+		}, 0},
+		"the same": {func(*cluster) error { return nil }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(pod("web-1"))
+			tries := 0
+			c.answer = func(string) error {
+				tries++
+				if tries > 1 {
+					return nil
+				}
+				if err := test.meanwhile(c); err != nil {
+					return err
+				}
+				return apierrors.NewConflict(corev1.Resource("pods"), "web-1", errors.New("it has changed"))
+			}
+			long := policy(func(p *config.Drain) { p.Timeout.Duration = time.Minute })
+			count, err := drain.Drainer{Client: c, Policy: long}.Drain(t.Context(), "n1", true, operation.NoProgress{})
+			assert.NilError(t, err)
+			assert.Equal(t, count, 1)
+			assert.Equal(t, len(c.evicted), test.evicted)
+		})
 	}
-	count, err := drain.Drainer{Client: c, Policy: policy()}.Drain(t.Context(), "n1", true, operation.NoProgress{})
-	assert.NilError(t, err)
-	assert.Equal(t, count, 1)
-	assert.Equal(t, len(c.evicted), 0)
 }
 
 // Waiting would help neither of these, so that a drain must not use up its time.

@@ -114,7 +114,15 @@ func (d Drainer) tryEvictions(ctx context.Context, pods []corev1.Pod) (tried, ne
 	return tried, never, nil
 }
 
-// tryEviction tries one eviction.
+// tryEviction tries one eviction:
+//
+//	the API server answers a dry run with        the pod
+//	yes, not found, a conflict, terminating      would be evicted
+//	too many requests: a budget                  is waited for
+//	5xx of a webhook, or one without dry runs    is waited for: only the eviction itself tells
+//	nothing within tryTimeout                    is waited for
+//	another error that a repetition may cure     is tried again with all others
+//	anything else                                can never be evicted
 func (d Drainer) tryEviction(ctx context.Context, pod corev1.Pod) (tried Pod, never bool, err error) {
 	tried = podOf(pod)
 	limited, cancel := context.WithTimeout(ctx, tryTimeout)
@@ -123,9 +131,11 @@ func (d Drainer) tryEviction(ctx context.Context, pod corev1.Pod) (tried Pod, ne
 	helper.DryRunStrategy = cmdutil.DryRunServer
 	refusal := helper.EvictPod(pod, policyv1.SchemeGroupVersion)
 	switch {
-	case refusal == nil, apierrors.IsNotFound(refusal), terminating(refusal):
+	case refusal == nil, apierrors.IsNotFound(refusal), apierrors.IsConflict(refusal), terminating(refusal):
 		return tried, false, nil
-	case apierrors.IsTooManyRequests(refusal):
+	case apierrors.IsTooManyRequests(refusal), undecided(refusal):
+	case ctx.Err() == nil && limited.Err() != nil:
+		refusal = fmt.Errorf("a dry run of its eviction was not answered within %s", tryTimeout)
 	case neverEvictable(refusal):
 		never = true
 	case errclass.IsTransient(apply.Classify(refusal)):

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	typedpolicy "k8s.io/client-go/kubernetes/typed/policy/v1"
 
 	"argosy.dev/argosy/internal/apply"
@@ -98,21 +99,23 @@ type evictor struct {
 }
 
 func (e evictor) PolicyV1() typedpolicy.PolicyV1Interface {
-	return policyOf{e.Interface.PolicyV1(), e.watch}
+	return policyOf{e.Interface.PolicyV1(), e.watch, e.CoreV1()}
 }
 
 type policyOf struct {
 	typedpolicy.PolicyV1Interface
 	watch *evictions
+	pods  typedcore.PodsGetter
 }
 
 func (p policyOf) Evictions(namespace string) typedpolicy.EvictionInterface {
-	return evictionsOf{p.PolicyV1Interface.Evictions(namespace), p.watch}
+	return evictionsOf{p.PolicyV1Interface.Evictions(namespace), p.watch, p.pods}
 }
 
 type evictionsOf struct {
 	typedpolicy.EvictionInterface
 	watch *evictions
+	pods  typedcore.PodsGetter
 }
 
 // retrySeconds is how long kubectl's drain waits after a refusal, whatever the answer asks for.
@@ -123,7 +126,9 @@ const retrySeconds = 5
 //	the API server answers            kubectl's drain is told   so that it
 //	yes                               yes                       waits for the pod's end
 //	not found                         not found                 is done with the pod
-//	another pod has the name          not found                 is done with the pod
+//	conflict, and the pod is gone     not found                 is done with the pod
+//	conflict, another has the name    not found                 is done with the pod
+//	conflict, and the pod is there    too many requests         asks again
 //	too many requests: a budget       the same                  asks again
 //	its namespace is being deleted    the same                  asks again, or waits for the pod's end
 //	it can't answer now               too many requests         asks again
@@ -141,7 +146,7 @@ func (e evictionsOf) Evict(ctx context.Context, eviction *policyv1.Eviction) err
 	case err == nil:
 		e.watch.refused(eviction.Namespace, eviction.Name, nil)
 		return nil
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err) && e.gone(ctx, pod):
 		e.watch.ended(eviction.Namespace, eviction.Name)
 		return apierrors.NewNotFound(corev1.Resource("pods"), eviction.Name)
 	case ctx.Err() != nil:
@@ -156,6 +161,12 @@ func (e evictionsOf) Evict(ctx context.Context, eviction *policyv1.Eviction) err
 	}
 	e.watch.stop(fmt.Errorf("evicting pod %s: %w", nameOf(pod), err))
 	return err
+}
+
+// gone reports whether a pod has ended, also where another one has its name. If that cannot be read, it has not.
+func (e evictionsOf) gone(ctx context.Context, pod corev1.Pod) bool {
+	found, err := e.pods.Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+	return apierrors.IsNotFound(err) || err == nil && found.UID != pod.UID
 }
 
 func terminating(err error) bool {
