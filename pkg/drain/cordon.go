@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -17,6 +18,31 @@ import (
 // cordon only, never a user's.
 const CordonedBy = "argosy.dev/cordoned-by"
 
+// Owns reports whether a node is cordoned by the operation: it has its name, and the API server has noted no other client
+// as the one that set spec.unschedulable.
+func Owns(node *corev1.Node, operation string) bool {
+	if node.Annotations[CordonedBy] != operation || !node.Spec.Unschedulable {
+		return false
+	}
+	others := false
+	for _, entry := range node.ManagedFields {
+		var fields struct {
+			Spec map[string]any `json:"f:spec"`
+		}
+		if entry.Manager == "" || entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+			continue
+		}
+		if _, sets := fields.Spec["f:unschedulable"]; !sets {
+			continue
+		}
+		if entry.Manager == apply.Manager {
+			return true
+		}
+		others = true
+	}
+	return !others
+}
+
 // Cordon keeps new pods away from a node, and reports whether it is the operation's own cordon:
 //
 //	the node                       becomes                     own
@@ -25,10 +51,11 @@ const CordonedBy = "argosy.dev/cordoned-by"
 //	cordoned by another one        as it is                    no
 //	cordoned by a user             as it is                    no
 //
-// A name is the same in all runs of an operation, e.g. "remove".
+// A name is the same in all runs of an operation, e.g. "remove". Where a user uncordoned the node and cordoned it again,
+// the annotation is still there, and the cordon the user's; see [Owns].
 func (d Drainer) Cordon(ctx context.Context, node, operation string) (own bool, err error) {
 	err = d.change(ctx, node, func(n *corev1.Node) *cordonPatch {
-		own = !n.Spec.Unschedulable || n.Annotations[CordonedBy] == operation
+		own = !n.Spec.Unschedulable || Owns(n, operation)
 		if n.Spec.Unschedulable {
 			return nil
 		}
@@ -40,10 +67,25 @@ func (d Drainer) Cordon(ctx context.Context, node, operation string) (own bool, 
 	return own, nil
 }
 
+// Adopt makes operation the owner of a cordon that another operation of Argosy's made for it. Other cordons stay as they
+// are.
+func (d Drainer) Adopt(ctx context.Context, node, from, operation string) error {
+	err := d.change(ctx, node, func(n *corev1.Node) *cordonPatch {
+		if !Owns(n, from) {
+			return nil
+		}
+		return patchOf(n, true, operation)
+	})
+	if err != nil {
+		return fmt.Errorf("taking over the cordon of node %q: %w", node, err)
+	}
+	return nil
+}
+
 // Uncordon takes the operation's own cordon back, and reports whether there was one. A node that is gone has none.
 func (d Drainer) Uncordon(ctx context.Context, node, operation string) (undone bool, err error) {
 	err = d.change(ctx, node, func(n *corev1.Node) *cordonPatch {
-		undone = n.Annotations[CordonedBy] == operation
+		undone = Owns(n, operation) || n.Annotations[CordonedBy] == operation && !n.Spec.Unschedulable
 		if !undone {
 			return nil
 		}

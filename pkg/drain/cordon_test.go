@@ -122,3 +122,35 @@ func TestACordonIsDecidedAnewWhenTheNodeChangedMeanwhile(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Assert(t, !own)
 }
+
+// Where a node has a name and is cordoned, spec.unschedulable is set by
+//
+//	the client              the cordon is the operation's
+//	Argosy                  yes
+//	not known               yes
+//	another one             no: a user uncordoned the node, and cordoned it again
+//	Argosy and another one  yes
+func TestACordonThatAUserMadeLaterIsTheirs(t *testing.T) {
+	for name, test := range map[string]struct {
+		managers []string
+		owns     bool
+	}{
+		"Argosy's": {[]string{"argosy"}, true}, "not known": {nil, true},
+		"a user's": {[]string{"kubectl"}, false}, "both": {[]string{"kubectl", "argosy"}, true},
+	} {
+		node := cordoned("remove")
+		for _, manager := range test.managers {
+			node.ManagedFields = append(node.ManagedFields, metav1.ManagedFieldsEntry{
+				Manager: manager, FieldsType: "FieldsV1",
+				FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:unschedulable":{}}}`)},
+			}, metav1.ManagedFieldsEntry{
+				Manager: "kubelet", FieldsType: "FieldsV1",
+				FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{}},"f:spec":{"f:podCIDR":{}}}`)},
+			})
+		}
+		assert.Equal(t, drain.Owns(node, "remove"), test.owns, name)
+		assert.Assert(t, !drain.Owns(node, "upgrade"), name)
+		node.Spec.Unschedulable = false
+		assert.Assert(t, !drain.Owns(node, "remove"), name)
+	}
+}

@@ -47,11 +47,7 @@ func localTo(node *corev1.Node, volumes []corev1.PersistentVolume) []Volume {
 		if !isLocal(volume, node) {
 			continue
 		}
-		one := Volume{Name: volume.Name}
-		if claim := volume.Spec.ClaimRef; claim != nil {
-			one.Claim = claim.Namespace + "/" + claim.Name
-		}
-		found = append(found, one)
+		found = append(found, Volume{Name: volume.Name, Claim: claimOf(&volume)})
 	}
 	slices.SortFunc(found, func(a, b Volume) int { return strings.Compare(a.String(), b.String()) })
 	return found

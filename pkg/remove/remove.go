@@ -6,6 +6,7 @@ package remove
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/config"
@@ -124,10 +125,18 @@ func (r *removal) drain(ctx context.Context, target reset.DrainTarget,
 		return nil, nil
 	}
 	evicted, err := with.Drain(ctx, name, target.Alive, in(phaseDrain))
-	if evicted == 0 {
-		return nil, err
+	var done []string
+	if evicted > 0 {
+		done = append(done, count.Of(evicted, "pod")+" evicted")
 	}
-	return []string{count.Of(evicted, "pod") + " evicted"}, err
+	if err != nil || !target.Alive { // without a kubelet nothing is unmounted, and so nothing detached
+		return done, err
+	}
+	attached, err := with.AwaitDetached(ctx, name, in(phaseDrain))
+	if len(attached) > 0 {
+		done = append(done, "still attached: "+strings.Join(attached, ", "))
+	}
+	return done, err
 }
 
 // uncordon uncordons the node after a failure, and adds to the error its state:
