@@ -34,6 +34,8 @@ type Openers struct {
 type Env struct {
 	open Openers
 	log  *slog.Logger
+	// workflows tells when a workflow was started or retried; nil where that does not matter.
+	workflows Workflows
 
 	joins      clusterCache[*join.Joiner]
 	provisions clusterCache[*controlplane.Provisioner]
@@ -198,6 +200,7 @@ func encode(value any) string {
 
 // All returns the steps of this plugin.
 func All(env *Env, workflows Workflows) []plugin.Step {
+	env.workflows = workflows
 	return []plugin.Step{
 		planStep{env},
 		joinStep{env},

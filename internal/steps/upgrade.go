@@ -10,6 +10,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/plugin"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -21,20 +23,14 @@ import (
 // upgrader opens cluster for its machines to go to version. It is opened once in a workflow, after the control plane
 // has moved, so that all machines mean the same.
 func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (*upgrade.Upgrader, error) {
-	until, err := in.until()
-	if err != nil {
+	if _, err := in.until(time.Time{}); err != nil {
 		return nil, err
 	}
 	if _, err := parseBool("scheduled", in.Scheduled); err != nil {
 		return nil, err
 	}
 	return e.upgrades.get(ctx, call, in.Cluster, func(ctx context.Context, _, _ string) (*upgrade.Upgrader, error) {
-		u, err := e.openUpgrade(ctx, call, in)
-		if err != nil {
-			return nil, err
-		}
-		u.Until = until
-		return u, nil
+		return e.openUpgrade(ctx, call, in)
 	})
 }
 
@@ -77,7 +73,32 @@ func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput
 		upgrader.Version = in.Version
 	}
 	upgrader.Rollout = call.Workflow.UID
-	return upgrader, nil
+	started, err := e.started(ctx, call, upgrader.Cluster.Fleet.Limits.RetryBudget.Duration)
+	if err != nil {
+		return nil, err
+	}
+	if !started.IsZero() {
+		upgrader.Run = started.UTC().Format(time.RFC3339)
+	}
+	upgrader.Until, err = in.until(started)
+	return upgrader, err
+}
+
+// started returns when the workflow of a call was started or retried last. Argo has no variable for it. Waiting for a
+// mutex comes before.
+func (e *Env) started(ctx context.Context, call plugin.Call, budget time.Duration) (started time.Time, err error) {
+	if e.workflows == nil {
+		return time.Time{}, nil
+	}
+	err = operation.Retrying(ctx, budget, operation.NoProgress{}, func(ctx context.Context) error {
+		workflow, err := e.workflows.Workflow(ctx, call.Workflow.Namespace, call.Workflow.Name)
+		if err != nil {
+			return fmt.Errorf("reading when workflow %q was started: %w", call.Workflow.Name, apply.Classify(err))
+		}
+		started = workflow.Status.StartedAt.Time
+		return nil
+	})
+	return started, err
 }
 
 // upgradeInput are the parameters of every step of an upgrade.
@@ -96,8 +117,9 @@ type upgradeInput struct {
 	Scheduled string `json:"scheduled"`
 }
 
-// until is when nothing more is begun; zero for never.
-func (in upgradeInput) until() (time.Time, error) {
+// until is when nothing more is begun; zero for never. begun is when the workflow was started or retried, which may be
+// long after its creation; zero where that is not known.
+func (in upgradeInput) until(begun time.Time) (time.Time, error) {
 	if in.Window == "" {
 		return time.Time{}, nil
 	}
@@ -110,6 +132,9 @@ func (in upgradeInput) until() (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("the parameter \"started\" is %q: give the workflow's creation as RFC 3339 "+
 			"writes it: %w", in.Started, err)
+	}
+	if begun.After(started) {
+		started = begun
 	}
 	return started.Add(window), nil
 }
@@ -259,18 +284,26 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}), nil
 }
 
-// upgradeVerifyStep succeeds when every machine that takes part is at the new version.
+// upgradeVerifyStep succeeds when every machine that takes part is at the new version, or when the workflow was retried
+// and machines that an earlier run left are to be upgraded now, which are its outputs. In a workflow that has failed it
+// is this step that Argo retries.
 type upgradeVerifyStep struct{ env *Env }
 
 func (upgradeVerifyStep) Name() string      { return "upgrade-verify" }
-func (upgradeVerifyStep) Outputs() []string { return nil }
+func (upgradeVerifyStep) Outputs() []string { return []string{"run", "waves", "rollout"} }
 
 func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
 		upgradeInput
 		Machines string `json:"machines"`
+		// Run is the run of the workflow for which this step had machines upgraded before; empty for none.
+		Run string `json:"run"`
 	}
 	if err := call.Decode(&in); err != nil {
+		return plugin.Execution{}, err
+	}
+	plan, err := in.plan()
+	if err != nil {
 		return plugin.Execution{}, err
 	}
 	return s.env.rolloutExecution(call, in.upgradeInput, "", func(ctx context.Context, upgrader *upgrade.Upgrader,
@@ -280,9 +313,30 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		message, err := upgrader.Verify(ctx, machines)
-		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
+		if upgrader.Run != in.Run {
+			again, err := upgrader.Again(ctx, machines)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			if len(again.Waves) > 0 {
+				return againResult(upgrader.Run, again), nil
+			}
+		}
+		message, err := upgrader.Verify(ctx, machines, plan)
+		return plugin.Result{Phase: plugin.Succeeded, Message: message, Outputs: map[string]string{
+			"run": upgrader.Run, "waves": encode([]rollout.Wave{}), "rollout": encode(plan),
+		}}, err
 	}), nil
+}
+
+// againResult has the template upgrade the waves of again.
+func againResult(run string, again rollout.Plan) plugin.Result {
+	return plugin.Result{
+		Phase: plugin.Succeeded,
+		Message: fmt.Sprintf("the workflow was retried: %s that it left before in %s",
+			count.Of(again.Size(), "machine"), count.Of(len(again.Waves), "wave")),
+		Outputs: map[string]string{"run": run, "waves": encode(again.Waves), "rollout": encode(again)},
+	}
 }
 
 // upgradeCleanStep leaves no node cordoned, however the workflow ended.

@@ -3,6 +3,7 @@ package steps
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/version"
 
@@ -36,7 +37,7 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if _, err := parseBool("scheduled", in.Scheduled); err != nil {
 		return plugin.Execution{}, err
 	}
-	if _, err := in.until(); err != nil {
+	if _, err := in.until(time.Time{}); err != nil {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {

@@ -39,7 +39,7 @@ func (u *Upgrader) admit(ctx context.Context, machine config.Machine, plan rollo
 				passing = time.Now()
 			}
 			if !decision.MayPass || time.Since(passing) > u.Cluster.Fleet.Limits.ReadyTimeout.Duration {
-				return &rollout.Halt{Reason: decision.Reason}
+				return &rollout.Halt{Reason: decision.Reason, Allowed: decision.Allowed}
 			}
 		}
 		if decision.Reason != last {
@@ -94,13 +94,23 @@ func skipEnded(machines []rollout.Machine, plan rollout.Plan, machine string) {
 	}
 }
 
-// halted returns why the machine does not begin any more; nil if its rollout is not halted, or the machine has begun.
-func (u *Upgrader) halted(ctx context.Context, machine config.Machine, plan rollout.Plan) (*rollout.Halt, error) {
+// standing returns the machine as it stands in this run of the rollout, and why it does not begin any more; nil if the
+// rollout is not halted, or the machine is at work or upgraded.
+func (u *Upgrader) standing(ctx context.Context, machine config.Machine, plan rollout.Plan) (rollout.Machine,
+	*rollout.Halt, error,
+) {
 	now, err := u.now(ctx, time.Now())
-	if err != nil || stateIn(now.Machines, machine.Name) != rollout.Pending {
-		return nil, err
+	if err != nil {
+		return rollout.Machine{}, nil, err
 	}
-	return rollout.Halted(plan, now), nil
+	at := slices.IndexFunc(now.Machines, func(m rollout.Machine) bool { return m.Name == machine.Name })
+	if at < 0 {
+		return rollout.Machine{}, nil, nil
+	}
+	if state := now.Machines[at].State; state == rollout.Working || state == rollout.Succeeded {
+		return now.Machines[at], nil, nil
+	}
+	return now.Machines[at], rollout.Halted(plan, now), nil
 }
 
 // now returns the rollout as it stands, by nodes that were listed at notBefore or later.

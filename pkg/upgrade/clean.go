@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -18,8 +19,9 @@ import (
 )
 
 // Verify checks that the node of each machine that takes part is Ready at the version and takes pods. The error names
-// the machines whose nodes are not.
-func (u *Upgrader) Verify(ctx context.Context, chosen []config.Machine) (string, error) {
+// the machines whose nodes are not, with the reason where one failed or was left. Only a policy, a window that closed
+// and a drain that was told to skip leave machines out. plan is the rollout's, by which nodes that are gone are missed.
+func (u *Upgrader) Verify(ctx context.Context, chosen []config.Machine, plan rollout.Plan) (string, error) {
 	machines, nodes, err := u.snapshot(ctx, chosen, time.Now())
 	if err != nil {
 		return "", err
@@ -31,7 +33,7 @@ func (u *Upgrader) Verify(ctx context.Context, chosen []config.Machine) (string,
 		switch why := u.problem(m, nodes[machine.NodeName]); {
 		case why == "":
 			right++
-		case m.Skip != "" || m.State == rollout.Skipped || m.Version == "":
+		case m.Skip != "" || m.State == rollout.Skipped || m.Version == "" && !plan.Has(m.Name):
 			left = append(left, m.Name)
 		default:
 			wrong = append(wrong, m.Name+": "+why)
@@ -51,12 +53,21 @@ func (u *Upgrader) problem(m rollout.Machine, node *corev1.Node) string {
 	switch {
 	case node == nil:
 		return "it has no node: submit workflow join"
-	case m.State == rollout.Failed && m.Version != u.Version:
-		return m.Reason
-	case node.Spec.Unschedulable && node.Annotations[drain.CordonedBy] == cordonOwner:
+	case (m.State == rollout.Failed || m.State == rollout.Left) && m.Version != u.Version:
+		return cmp.Or(m.Reason, string(m.State))
+	case drain.Owns(node, cordonOwner) || drain.Owns(node, waveOwner):
 		return "its node is still cordoned"
 	}
 	return join.NotReady(node, u.Version)
+}
+
+// endWave uncordons a node whose machine was not begun.
+func (u *Upgrader) endWave(ctx context.Context, node *corev1.Node, progress operation.Progress) (string, error) {
+	err := u.retrying(ctx, progress, func(ctx context.Context) error {
+		_, err := drain.Drainer{Client: u.Target.Client}.Uncordon(ctx, node.Name, waveOwner)
+		return err
+	})
+	return fmt.Sprintf("node %s was not begun and is uncordoned", node.Name), err
 }
 
 // Clean finishes every node that rollouts have left cordoned, upgraded or as it was before, and uncordons it; and it
@@ -77,7 +88,15 @@ func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]st
 	var done, failed []string
 	for _, machine := range u.Cluster.Fleet.Machines {
 		node := nodes[machine.NodeName]
-		if node == nil || node.Annotations[drain.CordonedBy] != cordonOwner || other != "" &&
+		if node != nil && drain.Owns(node, waveOwner) && other == "" {
+			line, err := u.endWave(ctx, node, progress)
+			if err != nil {
+				failed = append(failed, fmt.Sprintf("%s: %v", machine.Name, err))
+				continue
+			}
+			done = append(done, line)
+		}
+		if node == nil || !drain.Owns(node, cordonOwner) || other != "" &&
 			stateOf(node).Rollout == other {
 			continue
 		}

@@ -88,7 +88,7 @@ func newSite(t *testing.T, policy string, names ...string) *site {
 	assert.NilError(t, err)
 	cluster.Name = "team-a"
 	cluster.Fleet.Limits.RetryBudget.Duration = time.Millisecond
-	s.Upgrader = &upgrade.Upgrader{Rollout: "rollout-1", Joiner: &join.Joiner{
+	s.Upgrader = &upgrade.Upgrader{Rollout: "rollout-1", Run: "1", Joiner: &join.Joiner{
 		Cluster: cluster, Version: after, Repository: repository(t),
 		Target: &join.Target{
 			Client: s.Clientset, Server: "https://192.0.2.100:6443", CACert: "ca", UID: "uid",
@@ -143,12 +143,13 @@ func node(name string, changes ...func(*corev1.Node)) *corev1.Node {
 	return n
 }
 
-// change changes a node as another client would.
+// change changes a node. What it sets is noted as Argosy's.
 func (s *site) change(t *testing.T, name string, change func(*corev1.Node)) {
 	t.Helper()
 	n := s.node(t, name)
 	change(n)
-	assert.NilError(t, s.Tracker().Update(corev1.SchemeGroupVersion.WithResource("nodes"), n, ""))
+	assert.NilError(t, s.Tracker().Update(corev1.SchemeGroupVersion.WithResource("nodes"), n, "",
+		metav1.UpdateOptions{FieldManager: "argosy"}))
 }
 
 func (s *site) node(t *testing.T, name string) *corev1.Node {
@@ -166,7 +167,7 @@ func (s *site) stands(t *testing.T, name string) string {
 	if n.Spec.Unschedulable {
 		text += " cordoned by " + n.Annotations[drain.CordonedBy]
 	}
-	for _, state := range []string{"working", "succeeded", "failed", "skipped"} {
+	for _, state := range []string{"working", "succeeded", "failed", "skipped", "left"} {
 		if strings.Contains(n.Annotations[upgrade.Annotation], `"state":"`+state+`"`) {
 			text += " " + state
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,10 +49,14 @@ type machineUpgrade struct {
 	rule     config.UpgradeRule
 	progress operation.Progress
 	outcome  Outcome
+	// plan of the rollout; without waves for a rollback.
+	plan rollout.Plan
 
 	// own is true where the cordon is the rollout's; since is when it was made.
 	own   bool
 	since time.Time
+	// noted is true where this run has noted the end of the machine before.
+	noted bool
 	// onMachine is how many phases the machine carries out.
 	onMachine int
 	// cancelled reports whether the upgrade was cancelled: then minReady is not waited for. Nil is never.
@@ -61,6 +66,7 @@ type machineUpgrade struct {
 // run upgrades the machine, or finishes an upgrade that was interrupted:
 //
 //	machine's upgrade     node                              action
+//	failed in this run    any                               fails again, and the machine is not asked
 //	not begun             any, and the rollout is halted    nothing, and the machine is not asked
 //	can't be carried out  any                               fails, and nothing is touched
 //	all holds             Ready at the version, takes pods  nothing
@@ -68,11 +74,16 @@ type machineUpgrade struct {
 //	runs                  any                               is followed, and on as below
 //	wants phases          any                               admission, stage, cordon, drain, upgrade, gate, uncordon
 func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
-	halt, err := w.upgrader.halted(ctx, w.machine, plan)
+	stands, halt, err := w.upgrader.standing(ctx, w.machine, plan)
 	if err != nil {
 		return err
 	}
-	if halt != nil {
+	w.noted = stands.State != rollout.Pending && stands.State != rollout.Working
+	switch {
+	case stands.State == rollout.Failed:
+		return errclass.Errorf(errclass.Permanent, "it has failed in this run: %s; mend it and retry the workflow, or "+
+			"submit again", stands.Reason)
+	case halt != nil:
 		return w.noteFailure(ctx, halt)
 	}
 	seen, node, err := w.inspect(ctx)
@@ -82,7 +93,7 @@ func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
 	wanted := seen.Facts.Plan
 	w.onMachine = wanted.Total
 	w.outcome.From = versionIn(seen.Facts)
-	ours := node.Annotations[drain.CordonedBy] == cordonOwner
+	ours := drain.Owns(node, cordonOwner)
 	if !seen.Running() && !operation.Wants(wanted) && !ours && join.NotReady(node, w.upgrader.Version) == "" {
 		return w.upgrader.noteSuccess(ctx, node)
 	}
@@ -143,12 +154,16 @@ func (u *Upgrader) noteSuccess(ctx context.Context, node *corev1.Node) error {
 // noteFailure notes a failure at the node, for the budget and for the next rollout, and returns it. The end of this
 // process alone is no failure.
 func (w *machineUpgrade) noteFailure(ctx context.Context, err error) error {
-	if err == nil || w.upgrader.Leaves(ctx) {
+	halt, isHalt := asHalt(err)
+	if err == nil || w.upgrader.Leaves(ctx) || isHalt && w.noted {
 		return err
 	}
 	recorded := state{State: rollout.Failed, Reason: err.Error()}
-	if isHalt(err) {
+	switch {
+	case isHalt && halt.Allowed:
 		recorded.State = rollout.Skipped
+	case isHalt:
+		recorded.State = rollout.Left
 	}
 	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
@@ -240,7 +255,7 @@ func (w *machineUpgrade) in(phase string) operation.Progress {
 func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspection, node *corev1.Node) error {
 	with := w.drainer()
 	recorded := stateOf(node)
-	w.own, w.since = node.Annotations[drain.CordonedBy] == cordonOwner, recorded.Cordoned
+	w.own, w.since = drain.Owns(node, cordonOwner), recorded.Cordoned
 	if seen.Running() {
 		return nil
 	}
@@ -257,6 +272,9 @@ func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspectio
 		}
 	}
 	operation.Reportf(w.in(phaseCordon), "cordoning node %s", node.Name)
+	if err := with.Adopt(ctx, node.Name, waveOwner, cordonOwner); err != nil {
+		return err
+	}
 	own, err := with.Cordon(ctx, node.Name, cordonOwner)
 	if err != nil {
 		return err
@@ -271,6 +289,14 @@ func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspectio
 	if !evicts {
 		return nil
 	}
+	if err := w.cordonWave(ctx, with); err != nil {
+		return err
+	}
+	return w.drain(ctx, with, seen, node)
+}
+
+// drain evicts the pods of the cordoned node, and waits until their volumes are detached.
+func (w *machineUpgrade) drain(ctx context.Context, with drain.Drainer, seen join.Inspection, node *corev1.Node) error {
 	evicted, err := with.Drain(ctx, node.Name, seen.Facts.Kubelet.Active, w.in(phaseDrain))
 	if err != nil {
 		return w.onDrainFailure(ctx, with, err)
@@ -278,7 +304,14 @@ func (w *machineUpgrade) cordonAndDrain(ctx context.Context, seen join.Inspectio
 	if evicted > 0 {
 		w.outcome.Done = append(w.outcome.Done, count.Of(evicted, "pod")+" evicted")
 	}
-	return nil
+	if !seen.Facts.Kubelet.Active { // nothing is unmounted, and so nothing detached
+		return nil
+	}
+	attached, err := with.AwaitDetached(ctx, node.Name, w.in(phaseDrain))
+	if len(attached) > 0 {
+		w.outcome.Done = append(w.outcome.Done, "volumes still attached: "+strings.Join(attached, ", "))
+	}
+	return err
 }
 
 // onDrainFailure applies onDrainTimeout to a node whose pods do not leave. A cancellation never deletes pods.
@@ -288,7 +321,7 @@ func (w *machineUpgrade) onDrainFailure(ctx context.Context, with drain.Drainer,
 	}
 	switch w.rule.OnDrainTimeout {
 	case config.DrainSkip:
-		return &rollout.Halt{Reason: cause.Error()}
+		return &rollout.Halt{Reason: cause.Error(), Allowed: true}
 	case config.DrainForce:
 		deleted, err := with.Delete(ctx, w.machine.NodeName, w.in(phaseDrain))
 		if err != nil {

@@ -79,6 +79,22 @@ func (u *Upgrader) Plan(ctx context.Context, chosen []config.Machine, progress o
 	return preview, err
 }
 
+// Again makes a plan of the machines that an earlier run of this rollout began, or should have, and did not upgrade. It
+// has no waves in the first run. Machines that a person kept from beginning stay out of it.
+func (u *Upgrader) Again(ctx context.Context, chosen []config.Machine) (rollout.Plan, error) {
+	machines, nodes, err := u.snapshot(ctx, chosen, time.Now())
+	if err != nil {
+		return rollout.Plan{}, err
+	}
+	for i := range machines {
+		machine, _ := u.Cluster.Machine(machines[i].Name)
+		if machines[i].Skip == "" && !u.leftBefore(nodes[machine.NodeName]) {
+			machines[i].Skip = "was not left by an earlier run"
+		}
+	}
+	return rollout.Make(machines, u.policy())
+}
+
 // policy is that of the documents.
 func (u *Upgrader) policy() rollout.Policy {
 	settings := u.Cluster.Fleet.Upgrade

@@ -20,6 +20,7 @@ import (
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 func TestAPlanHasWavesAndFindings(t *testing.T) {
@@ -131,10 +132,10 @@ func TestTheLatestPatchIsReadOffTheControlPlanesImages(t *testing.T) {
 func TestMachinesThatWereNotUpgradedFailTheVerification(t *testing.T) {
 	s := newSite(t, "", "m1", "m2")
 	s.machines["m1"].runs(after)
-	_, err := s.Verify(t.Context(), s.Cluster.Fleet.Machines)
+	_, err := s.Verify(t.Context(), s.Cluster.Fleet.Machines, rollout.Plan{})
 	assert.ErrorContains(t, err, "1 of 2 machines are Ready at v1.34.4\nm2: node m2 runs kubelet v1.33.13, not v1.34.4")
 	s.machines["m2"].runs(after)
-	said, err := s.Verify(t.Context(), s.Cluster.Fleet.Machines)
+	said, err := s.Verify(t.Context(), s.Cluster.Fleet.Machines, rollout.Plan{})
 	assert.NilError(t, err)
 	assert.Equal(t, said, "2 of 2 machines are Ready at v1.34.4")
 }

@@ -31,11 +31,13 @@ const cordonOwner = "upgrade"
 
 // state is the value of Annotation: where a node stands in a rollout.
 type state struct {
-	Rollout string        `json:"rollout"`
-	State   rollout.State `json:"state"`
+	Rollout string `json:"rollout"`
+	// Run of the rollout that noted it.
+	Run   string        `json:"run,omitempty"`
+	State rollout.State `json:"state"`
 	// Version that the rollout is to.
 	Version string `json:"version"`
-	// Reason of a failure, in one line.
+	// Reason of a failure, or why it was left, in one line.
 	Reason string `json:"reason,omitempty"`
 	// Cordoned is when the rollout took the node out of service.
 	Cordoned time.Time `json:"cordoned,omitzero"`
@@ -50,7 +52,7 @@ func stateOf(node *corev1.Node) state {
 
 // note sets a node's Annotation.
 func (u *Upgrader) note(ctx context.Context, node string, s state) error {
-	s.Rollout, s.Version = u.Rollout, u.Version
+	s.Rollout, s.Run, s.Version = u.Rollout, u.Run, u.Version
 	const longest = 300
 	if s.Reason, _, _ = strings.Cut(s.Reason, "\n"); len(s.Reason) > longest {
 		s.Reason = s.Reason[:longest] + "…"
@@ -99,7 +101,12 @@ func (u *Upgrader) snapshot(ctx context.Context, chosen []config.Machine, notBef
 	return machines, nodes, nil
 }
 
-// describe returns one machine as the planner sees it.
+// describe returns one machine as the planner sees it. Of an earlier run of the same rollout only a success counts:
+//
+//	the rollout that noted the state   its run     counts
+//	this one                           this one    as it is
+//	this one                           another     a success that lasts as it is, anything else as pending
+//	another, to the same version       any         a failure as one before
 func (u *Upgrader) describe(machine config.Machine, node *corev1.Node, now time.Time) rollout.Machine {
 	one := rollout.Machine{Name: machine.Name, Canary: u.Cluster.Canary(machine)}
 	if node == nil {
@@ -110,7 +117,7 @@ func (u *Upgrader) describe(machine config.Machine, node *corev1.Node, now time.
 	one.Zone = node.Labels[u.Cluster.Fleet.Upgrade.ZoneLabel]
 	one.Skip = u.skip(node, now)
 	switch {
-	case recorded.Rollout == u.Rollout:
+	case recorded.Rollout == u.Rollout && !u.leftBefore(node):
 		one.State, one.Reason = recorded.State, recorded.Reason
 	case recorded.Version == u.Version && (recorded.State == rollout.Failed || recorded.State == rollout.Working):
 		one.FailedBefore = true
@@ -118,6 +125,16 @@ func (u *Upgrader) describe(machine config.Machine, node *corev1.Node, now time.
 	one.Unavailable = one.State != rollout.Working && (node.Spec.Unschedulable ||
 		join.NotReady(node, one.Version) != "")
 	return one
+}
+
+// leftBefore reports whether an earlier run of this rollout began the machine, or should have, and did not upgrade it.
+func (u *Upgrader) leftBefore(node *corev1.Node) bool {
+	if node == nil {
+		return false
+	}
+	recorded := stateOf(node)
+	lasts := recorded.State == rollout.Succeeded && node.Status.NodeInfo.KubeletVersion == u.Version
+	return recorded.Rollout == u.Rollout && recorded.Run != u.Run && !lasts
 }
 
 // skip returns why a node takes no part; "" when it does.

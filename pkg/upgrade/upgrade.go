@@ -31,6 +31,9 @@ type Upgrader struct {
 	*join.Joiner
 	// Rollout tells rollouts apart: the UID of the workflow.
 	Rollout string
+	// Run tells the runs of one rollout apart: when the workflow was started or retried. A retried workflow keeps its UID,
+	// and its machines that failed or were left are pending again.
+	Run string
 	// Pods are the way to machines that SSH does not reach; nil for none.
 	Pods *bypod.Pods
 	// OnlyControlPlane leaves all machines out of a plan.
@@ -101,7 +104,7 @@ func (s Staged) String() string {
 func (u *Upgrader) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Staged, error) {
-	halt, err := u.halted(ctx, machine, plan)
+	_, halt, err := u.standing(ctx, machine, plan)
 	if err != nil {
 		return Staged{Machine: machine.Name, Version: u.Version}, err
 	}
@@ -175,10 +178,10 @@ func (u *Upgrader) node(ctx context.Context, machine config.Machine) (*corev1.No
 	return node, nil
 }
 
-// isHalt reports whether an error is why a machine is left as it is.
-func isHalt(err error) bool {
-	var halt *rollout.Halt
-	return errors.As(err, &halt)
+// asHalt returns why a machine is left as it is, and whether that is what the error is.
+func asHalt(err error) (halt *rollout.Halt, is bool) {
+	is = errors.As(err, &halt)
+	return halt, is
 }
 
 // Upgrade takes a machine of the plan to the Upgrader's version when it is its turn, or finds that it is there. A
@@ -189,13 +192,16 @@ func (u *Upgrader) Upgrade(ctx context.Context, machine config.Machine, plan rol
 ) (Outcome, error) {
 	started := time.Now()
 	w := &machineUpgrade{
-		upgrader: u, machine: machine, rule: u.Cluster.UpgradeRuleFor(machine), progress: progress,
+		upgrader: u, machine: machine, rule: u.Cluster.UpgradeRuleFor(machine), progress: progress, plan: plan,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: u.Version},
 	}
 	err := w.run(ctx, plan)
+	if err != nil || !w.outcome.Changed {
+		err = w.uncordonUnbegun(ctx, err)
+	}
 	u.releasePod(ctx, machine)
 	w.outcome.Seconds = time.Since(started).Seconds()
-	if isHalt(err) {
+	if _, left := asHalt(err); left {
 		w.outcome.Left = err.Error()
 		return w.outcome, nil
 	}

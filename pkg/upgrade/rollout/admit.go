@@ -24,8 +24,10 @@ type Decision struct {
 	// Reason for people, without the machine's name; empty for a machine that simply starts.
 	Reason string
 	// MayPass: the reason for Leave lies outside this rollout and may be over in a minute, as when a node is not Ready
-	// for a moment. Callers ask again for a while before they skip the machine.
+	// for a moment. Callers ask again for a while before they leave the machine.
 	MayPass bool
+	// Allowed is that of [Halt], for Leave.
+	Allowed bool
 }
 
 // Admit decides whether the machine of that name may start now. Callers set a machine to Working before they ask for
@@ -50,26 +52,50 @@ type Decision struct {
 // none is left in the wave, one more would exceed MaxUnavailable, and the machine stays as it is until the next
 // rollout.
 //
-// A canary that was skipped proves nothing, and halts nothing.
+// A canary that was skipped proves nothing, and halts nothing. A machine of the plan whose node is gone counts as
+// failed: its state went with the node.
 func Admit(plan Plan, now Snapshot, name string) Decision {
 	s := situation{plan, now, index(now.Machines)}
 	self, reason := s.member(name)
 	switch {
 	case reason != "":
-		return Decision{Verdict: Leave, Reason: reason}
+		return Decision{Verdict: Leave, Reason: reason, Allowed: s.leftOut(name)}
 	case self.State == Working:
 		return Decision{Verdict: Start, Reason: "is at work already"}
 	case plan.MaxUnavailable < 1:
 		return Decision{Verdict: Leave, Reason: "the plan lets no machine be out of service"}
 	}
 	if halt := s.halted(); halt != nil {
-		return Decision{Verdict: Leave, Reason: halt.Reason}
+		return Decision{Verdict: Leave, Reason: halt.Reason, Allowed: halt.Allowed}
 	}
 	wave, reason := s.wave(name)
 	if reason != "" {
 		return Decision{Verdict: Wait, Reason: reason}
 	}
 	return s.byAvailability(self, wave)
+}
+
+// Next returns the machines of a wave that will begin while the machine of that name is at work, in their order: those
+// that are pending and available, as far as MaxUnavailable lets them be out of service together with all that are
+// already. Of a rollout that is halted there are none.
+func Next(plan Plan, now Snapshot, name string) []string {
+	s := situation{plan, now, index(now.Machines)}
+	wave, waiting := s.wave(name)
+	if !plan.Has(name) || waiting != "" || s.halted() != nil {
+		return nil
+	}
+	working, idle := s.missing(name)
+	var next []string
+	for _, other := range wave.Machines {
+		m := s.byName[other]
+		if len(working)+len(idle)+1+len(next) >= plan.MaxUnavailable {
+			break
+		}
+		if other != name && m != nil && m.State == Pending && m.Skip == "" && !m.Unavailable {
+			next = append(next, other)
+		}
+	}
+	return next
 }
 
 // Halted returns why no pending machine may start any more; nil while one may.
@@ -107,12 +133,19 @@ func (s situation) member(name string) (m *Machine, reason string) {
 	return m, ""
 }
 
+// leftOut reports whether a policy keeps a machine out of the rollout, or it is finished as it should be.
+func (s situation) leftOut(name string) bool {
+	if s.plan.absence(name) != "" {
+		return true
+	}
+	m := s.byName[name]
+	return m != nil && m.State != Failed && m.State != Left
+}
+
 // absence returns why a machine is in none of the plan's waves; empty for one that is.
 func (p Plan) absence(name string) string {
-	for _, wave := range p.Waves {
-		if slices.Contains(wave.Machines, name) {
-			return ""
-		}
+	if p.Has(name) {
+		return ""
 	}
 	if slices.Contains(p.Held, name) {
 		return "runs the target version"
@@ -133,6 +166,10 @@ func (m *Machine) end() string {
 		return "has failed: " + m.Reason
 	case m.State == Skipped:
 		return "was skipped"
+	case m.State == Left && m.Reason != "":
+		return m.Reason
+	case m.State == Left:
+		return "was left"
 	}
 	return "has " + string(m.State)
 }
@@ -143,7 +180,7 @@ func (s situation) halted() *Halt {
 	for _, wave := range s.plan.Waves {
 		for _, name := range wave.Machines {
 			m := s.byName[name]
-			if m == nil || m.State != Failed {
+			if m == nil || m.State != Failed && m.Version != "" {
 				continue
 			}
 			failed = append(failed, name)
@@ -154,11 +191,11 @@ func (s situation) halted() *Halt {
 	}
 	switch {
 	case len(failed) > s.plan.FailureBudget:
-		return &Halt{"halted after " + list(failed)}
+		return &Halt{Reason: "halted after " + list(failed)}
 	case len(canaries) > 0:
-		return &Halt{"halted after canary " + list(canaries)}
+		return &Halt{Reason: "halted after canary " + list(canaries)}
 	case !s.now.Closed.IsZero():
-		return &Halt{fmt.Sprintf("the window closed at %s; the next run upgrades the rest",
+		return &Halt{Allowed: true, Reason: fmt.Sprintf("the window closed at %s; the next run upgrades the rest",
 			s.now.Closed.UTC().Format(time.TimeOnly+" MST"))}
 	}
 	return nil

@@ -73,6 +73,7 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 		},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(is(rollout.Failed), "m1")}, "has failed"},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(is(rollout.Skipped), "m1")}, "was skipped"},
+		{"is finished, or left out meanwhile | -", "m1", []change{with(is(rollout.Left), "m1")}, "was left"},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(skip("label"), "m1")}, "label"},
 		{"is at work | -", "m1", []change{with(is(rollout.Working), "m1", "m2", "m3")}, "is at work already"},
 		{"is at work | -", "m1", []change{
@@ -87,6 +88,11 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 		{
 			"is pending | more have failed than the budget allows", "m4",
 			[]change{with(is(rollout.Failed), "m2", "m3")},
+			"halted after m2, m3",
+		},
+		{
+			"is pending | more have failed than the budget allows", "m4",
+			[]change{with(is(rollout.Failed), "m2"), with(runs(""), "m3")},
 			"halted after m2, m3",
 		},
 		{

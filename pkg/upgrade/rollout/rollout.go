@@ -22,8 +22,11 @@ const (
 	Succeeded State = "succeeded"
 	// Failed machines do not, also when they were rolled back to the version that they had.
 	Failed State = "failed"
-	// Skipped machines were not upgraded, which counts neither as a success nor as a failure.
+	// Skipped machines were not upgraded, as they should be: the window closed, or their drain was told to skip.
 	Skipped State = "skipped"
+	// Left machines were not upgraded because others failed or were unavailable. Like Skipped it halts nothing, but the
+	// rollout has not reached its aim.
+	Left State = "left"
 )
 
 // Machine is one machine as the planner sees it.
@@ -46,7 +49,7 @@ type Machine struct {
 	Skip string
 	// State in this rollout. Only [Admit] looks at it.
 	State State
-	// Reason of Failed.
+	// Reason of Failed, Skipped and Left.
 	Reason string
 }
 
@@ -123,6 +126,11 @@ func (p Plan) Size() int {
 	return size
 }
 
+// Has reports whether a machine is in one of the plan's waves.
+func (p Plan) Has(machine string) bool {
+	return slices.ContainsFunc(p.Waves, func(w Wave) bool { return slices.Contains(w.Machines, machine) })
+}
+
 // Wave returns the wave of that name, and whether there is one.
 func (p Plan) Wave(name string) (Wave, bool) {
 	at := slices.IndexFunc(p.Waves, func(w Wave) bool { return w.Name == name })
@@ -145,6 +153,9 @@ type Snapshot struct {
 type Halt struct {
 	// Reason in a few words: "halted after m1, m2".
 	Reason string
+	// Allowed is true where the rollout may succeed without the machine: the window closed, a policy leaves it out, or
+	// its drain was told to skip.
+	Allowed bool
 }
 
 func (h *Halt) Error() string { return h.Reason }
