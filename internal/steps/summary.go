@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	"github.com/argoproj/argo-workflows/v3/workflow/packer"
 
 	"argosy.dev/argosy/internal/plugin"
 	"argosy.dev/argosy/pkg/operation"
@@ -39,6 +40,12 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, fmt.Errorf("reading workflow %q: %w", call.Workflow.Name, err)
 		}
+		if workflow.Status.IsOffloadNodeStatus() {
+			return plugin.Result{Phase: plugin.Succeeded, Message: offloaded(workflow)}, nil
+		}
+		if err := packer.DecompressWorkflow(workflow); err != nil {
+			return plugin.Result{}, fmt.Errorf("decompressing the node status of workflow %q: %w", workflow.Name, err)
+		}
 		machines := machineResults(workflow.Status.Nodes)
 		return plugin.Result{
 			Phase: plugin.Succeeded, Message: summaryMessage(workflow.Labels[workflowLabel], machines),
@@ -47,6 +54,13 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			},
 		}, nil
 	}}, nil
+}
+
+// offloaded tells that the results are in the database of Argo's controller, which the plugin has no access to.
+func offloaded(workflow *wfv1.Workflow) string {
+	return fmt.Sprintf("the node status of this workflow is offloaded to a database (nodeStatusOffLoad of Argo's "+
+		"persistence), which this step cannot read: see how each machine ended in Argo's UI, or with `argo get -n %s %s`",
+		workflow.Namespace, workflow.Name)
 }
 
 // machineResult is how one machine's step ended.
