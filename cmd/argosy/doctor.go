@@ -21,6 +21,7 @@ func verifyCommand() *cobra.Command {
 
 func doctorCommand() *cobra.Command {
 	var location clusterFlags
+	var controller string
 	command := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check that Argo and a namespace of the host cluster are ready for Argosy's workflows",
@@ -44,7 +45,7 @@ and its way out. Each problem was seen to make workflows hang or fail without a 
 			if err != nil {
 				return fmt.Errorf("making a client for the host cluster %q: %w", restConfig.Host, err)
 			}
-			checks, err := doctor.Run(command.Context(), client, argo, location.namespace)
+			checks, err := doctor.Run(command.Context(), client, argo, location.namespace, controller)
 			if err != nil {
 				return err
 			}
@@ -52,6 +53,8 @@ and its way out. Each problem was seen to make workflows hang or fail without a 
 		},
 	}
 	command.Flags().StringVarP(&location.namespace, "namespace", "n", "", "namespace that workflows run in (required)")
+	command.Flags().StringVar(&controller, "controller", "",
+		"Deployment of the workflow controller, as NAMESPACE/NAME (default: all that may serve the namespace)")
 	command.Flags().StringVar(&location.kubeconfig, "kubeconfig", "", kubeconfigUsage)
 	return command
 }

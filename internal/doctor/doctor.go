@@ -3,8 +3,11 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -31,11 +34,12 @@ type Check struct {
 	Problem string
 }
 
-// Run checks a namespace and the workflow controller that serves it. The error is of a check that could not be made.
-func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, namespace string) ([]Check,
-	error,
+// Run checks a namespace and the workflow controllers that may serve it: all that are found, or the Deployment
+// "namespace/name" of the given one. The error is of a check that could not be made.
+func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, namespace, controller string) (
+	[]Check, error,
 ) {
-	controller, err := findController(ctx, client)
+	controllers, err := findControllers(ctx, client, namespace, controller)
 	if err != nil {
 		return nil, err
 	}
@@ -44,19 +48,20 @@ func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interf
 		{"service account " + pluginAccount, account(ctx, client, namespace, pluginAccount)},
 		{"service account " + workflowAccount, account(ctx, client, namespace, workflowAccount)},
 		{"WorkflowTemplate " + joinTemplate, template(ctx, argo, namespace)},
-		{"controller found", missingController(controller)},
+		{"controller found", missingController(controllers, controller)},
 	}
-	if controller == nil {
-		return checks, nil
+	for i := range controllers {
+		name := fmt.Sprintf("controller %s/%s", controllers[i].Namespace, controllers[i].Name)
+		rule, err := taskSetStatusRule(ctx, client, &controllers[i], namespace)
+		if err != nil {
+			return nil, err
+		}
+		checks = append(checks,
+			Check{name + ": executor plugins are on", pluginsOn(&controllers[i])},
+			Check{name + ": may write workflowtasksets/status", rule},
+		)
 	}
-	rule, err := taskSetStatusRule(ctx, client, controller, namespace)
-	if err != nil {
-		return nil, err
-	}
-	return append(checks,
-		Check{"executor plugins are on", pluginsOn(controller)},
-		Check{"controller may write workflowtasksets/status", rule},
-	), nil
+	return checks, nil
 }
 
 func plugin(ctx context.Context, client kubernetes.Interface, namespace string) string {
@@ -99,28 +104,58 @@ func template(ctx context.Context, argo versioned.Interface, namespace string) s
 	return ""
 }
 
-// findController returns Argo's workflow controller, or nil if there is none. It is known by its container, since
-// installations differ in the Deployment's name.
-func findController(ctx context.Context, client kubernetes.Interface) (*appsv1.Deployment, error) {
+// findControllers returns Argo's workflow controllers that may serve a namespace, or the one that is asked for. They are
+// known by their container, since installations differ in the Deployment's name.
+func findControllers(ctx context.Context, client kubernetes.Interface, namespace, asked string) ([]appsv1.Deployment,
+	error,
+) {
 	deployments, err := client.AppsV1().Deployments(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("looking for Argo's workflow controller: %w", err)
 	}
-	for i, deployment := range deployments.Items {
-		for _, container := range deployment.Spec.Template.Spec.Containers {
-			if container.Name == "workflow-controller" || strings.Contains(container.Image, "workflow-controller") {
-				return &deployments.Items[i], nil
+	return slices.DeleteFunc(deployments.Items, func(d appsv1.Deployment) bool {
+		if asked != "" {
+			return d.Namespace+"/"+d.Name != asked
+		}
+		return !slices.ContainsFunc(d.Spec.Template.Spec.Containers, isController) || !serves(&d, namespace)
+	}), nil
+}
+
+func isController(container corev1.Container) bool {
+	return container.Name == "workflow-controller" || strings.Contains(container.Image, "workflow-controller") ||
+		slices.ContainsFunc(container.Command, func(word string) bool { return path.Base(word) == "workflow-controller" })
+}
+
+// serves reports whether a controller may serve a namespace: one with --namespaced serves its own alone, or that of
+// --managed-namespace.
+func serves(controller *appsv1.Deployment, namespace string) bool {
+	served := ""
+	for _, container := range controller.Spec.Template.Spec.Containers {
+		words := slices.Concat(container.Command, container.Args)
+		for i, word := range words {
+			managed, given := strings.CutPrefix(word, "--managed-namespace=")
+			switch {
+			case given:
+				served = managed
+			case word == "--managed-namespace" && i+1 < len(words):
+				served = words[i+1]
+			case served == "" && (word == "--namespaced" || word == "--namespaced=true"):
+				served = controller.Namespace
 			}
 		}
 	}
-	return nil, nil
+	return served == "" || served == namespace
 }
 
-func missingController(controller *appsv1.Deployment) string {
-	if controller == nil {
-		return "no Deployment runs workflow-controller: install Argo Workflows 3.7 or newer"
+func missingController(controllers []appsv1.Deployment, asked string) string {
+	switch {
+	case len(controllers) > 0:
+		return ""
+	case asked != "":
+		return fmt.Sprintf("there is no Deployment %q: name it as NAMESPACE/NAME", asked)
 	}
-	return ""
+	return "no Deployment runs workflow-controller for this namespace: install Argo Workflows 3.7 or newer, or name its " +
+		"Deployment with --controller NAMESPACE/NAME"
 }
 
 func pluginsOn(controller *appsv1.Deployment) string {
@@ -144,8 +179,8 @@ func pluginsOn(controller *appsv1.Deployment) string {
 func taskSetStatusRule(ctx context.Context, client kubernetes.Interface, controller *appsv1.Deployment,
 	namespace string,
 ) (string, error) {
-	user := fmt.Sprintf("system:serviceaccount:%s:%s", controller.Namespace,
-		controller.Spec.Template.Spec.ServiceAccountName)
+	account := cmp.Or(controller.Spec.Template.Spec.ServiceAccountName, "default")
+	user := fmt.Sprintf("system:serviceaccount:%s:%s", controller.Namespace, account)
 	for _, verb := range []string{"get", "update", "patch"} {
 		review, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
 			Spec: authorizationv1.SubjectAccessReviewSpec{
@@ -164,9 +199,23 @@ func taskSetStatusRule(ctx context.Context, client kubernetes.Interface, control
 			return "", fmt.Errorf("asking whether %s may %s workflowtasksets/status: %w", user, verb, err)
 		}
 		if !review.Status.Allowed {
-			return fmt.Sprintf("%s may not %s workflowtasksets/status, and plugin workflows hang now and then: apply "+
-				"install/argo", user, verb), nil
+			return fmt.Sprintf("%s may not %s workflowtasksets/status, and plugin workflows hang now and then: %s", user, verb,
+				grant(controller.Namespace, account)), nil
 		}
 	}
 	return "", nil
+}
+
+// taskSetRole is the ClusterRole of install/argo/taskset-status.yaml, which binds it to the account of Argo's own
+// manifests.
+const taskSetRole = "argosy-workflow-controller-taskset-status"
+
+// grant returns how a controller's account gets the rule.
+func grant(namespace, account string) string {
+	if namespace == "argo" && account == "argo" {
+		return "apply install/argo"
+	}
+	return fmt.Sprintf("apply install/argo/taskset-status.yaml, and bind its role to this account with `kubectl create "+
+		"clusterrolebinding %s-%s-%s --clusterrole=%s --serviceaccount=%s:%s`", taskSetRole, namespace, account, taskSetRole,
+		namespace, account)
 }

@@ -76,21 +76,31 @@ func without(missing string) func(string, runtime.Object) runtime.Object {
 // status of task sets, template whether WorkflowTemplate join is there.
 func problems(t *testing.T, objects []runtime.Object, mayWrite, template bool) string {
 	t.Helper()
+	return problemsOf(t, objects, "", template, func(user string) bool {
+		assert.Equal(t, user, "system:serviceaccount:argo:argo")
+		return mayWrite
+	})
+}
+
+// problemsOf is problems for the controller that is asked for. mayWrite is asked for the controllers' users.
+func problemsOf(t *testing.T, objects []runtime.Object, controller string, template bool,
+	mayWrite func(user string) bool,
+) string {
+	t.Helper()
 	client := fake.NewClientset(objects...)
 	client.PrependReactor("create", "subjectaccessreviews",
 		func(action clienttesting.Action) (bool, runtime.Object, error) {
 			review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview)
 			attributes := review.Spec.ResourceAttributes
-			assert.Equal(t, review.Spec.User, "system:serviceaccount:argo:argo")
 			assert.Equal(t, attributes.Resource+"/"+attributes.Subresource, "workflowtasksets/status")
-			review.Status.Allowed = mayWrite
+			review.Status.Allowed = mayWrite(review.Spec.User)
 			return true, review, nil
 		})
 	argo := argofake.NewSimpleClientset()
 	if template {
 		argo = argofake.NewSimpleClientset(&wfv1.WorkflowTemplate{ObjectMeta: meta("join")})
 	}
-	checks, err := doctor.Run(t.Context(), client, argo, namespace)
+	checks, err := doctor.Run(t.Context(), client, argo, namespace, controller)
 	assert.NilError(t, err)
 	var text strings.Builder
 	for _, check := range checks {
@@ -141,6 +151,63 @@ func TestEachMissingPartIsReportedWithTheWayOut(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			text := problems(t, tt.objects, tt.mayWrite, tt.template)
 			assert.Assert(t, strings.Contains(text, tt.want), text)
+		})
+	}
+}
+
+// another is a controller as Argo's Helm chart makes it, in namespace argo-helm.
+func another(account string, args ...string) *appsv1.Deployment {
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "argo-helm", Name: "argo-workflows-workflow-controller"},
+		Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+			ServiceAccountName: account,
+			Containers: []corev1.Container{{
+				Name: "controller", Image: "quay.io/argoproj/workflow-controller:v3.7.18",
+				Command: []string{"workflow-controller"}, Args: append(args, "--executor-plugins"),
+			}},
+		}}},
+	}
+}
+
+func TestAllControllersThatMayServeTheNamespaceAreJudged(t *testing.T) {
+	const helm, theirs = "argo-helm/argo-workflows-workflow-controller", "system:serviceaccount:argo-helm:"
+	for name, test := range map[string]struct {
+		another *appsv1.Deployment
+		asked   string
+		denied  string // of the users
+		want    string
+	}{
+		"the other one lacks the rule": {
+			another("argo-workflows-workflow-controller"), "", theirs + "argo-workflows-workflow-controller",
+			"controller " + helm + ": may write workflowtasksets/status: " + theirs + "argo-workflows-workflow-controller " +
+				"may not get workflowtasksets/status, and plugin workflows hang now and then: apply " +
+				"install/argo/taskset-status.yaml, and bind its role to this account with `kubectl create clusterrolebinding " +
+				"argosy-workflow-controller-taskset-status-argo-helm-argo-workflows-workflow-controller " +
+				"--clusterrole=argosy-workflow-controller-taskset-status " +
+				"--serviceaccount=argo-helm:argo-workflows-workflow-controller`\n",
+		},
+		"it runs as the account default": {
+			another(""), "", theirs + "default", "--serviceaccount=argo-helm:default`",
+		},
+		"another one is asked for":    {another("x"), "argo/workflow-controller", theirs + "x", ""},
+		"it is the one asked for":     {another("x"), helm, "system:serviceaccount:argo:argo", ""},
+		"there is no such one":        {another("x"), "argo/other", "", `there is no Deployment "argo/other"`},
+		"it serves its own namespace": {another("x", "--namespaced"), "", theirs + "x", ""},
+		"it serves another one": {
+			another("x", "--namespaced", "--managed-namespace", "team-b"), "", theirs + "x", "",
+		},
+		"it serves this one": {
+			another("x", "--namespaced", "--managed-namespace=team-a"), "", theirs + "x", "--serviceaccount=argo-helm:x`",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := problemsOf(t, append(whole(without("")), test.another), test.asked, true,
+				func(user string) bool { return user != test.denied })
+			if test.want == "" {
+				assert.Equal(t, text, "")
+				return
+			}
+			assert.Assert(t, strings.Contains(text, test.want), text)
 		})
 	}
 }
