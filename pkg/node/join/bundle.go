@@ -46,7 +46,11 @@ func checkBundle(ctx context.Context, c *node.Context) (bool, string, error) {
 	if err := checkSkipped(ctx, c); err != nil {
 		return false, "", err
 	}
-	return true, fmt.Sprintf("bundle %s is unpacked", j.Bundle.Name), nil
+	remark, err := checkAccepted(ctx, c)
+	if err != nil {
+		return false, "", err
+	}
+	return true, withRemark(fmt.Sprintf("bundle %s is unpacked", j.Bundle.Name), remark), nil
 }
 
 // missingFiles returns the files that a bundle lacks. One that is on the machine already may have been received when
@@ -94,7 +98,20 @@ func applyBundle(ctx context.Context, c *node.Context) (string, error) {
 	if err := checkSkipped(ctx, c); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("bundle %s in %.1fs", j.Bundle.Name, time.Since(began).Seconds()), nil
+	remark, err := checkAccepted(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	return withRemark(fmt.Sprintf("bundle %s in %.1fs", j.Bundle.Name, time.Since(began).Seconds()), remark),
+		noteAccepted(c, remark)
+}
+
+// withRemark adds a remark to a detail, if there is one.
+func withRemark(detail, remark string) string {
+	if remark == "" {
+		return detail
+	}
+	return detail + "; " + remark
 }
 
 // receive unpacks the bundle into temp while it arrives. When the sender begins again, so does receive.

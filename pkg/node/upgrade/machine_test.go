@@ -310,6 +310,9 @@ func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
 			m.restarts += 5
 		}
 		return fmt.Appendf(nil, "NRestarts=%d\n", m.restarts), nil
+	case name == "kubelet" && strings.HasSuffix(words, "--exit-on-lock-contention=true"):
+		// It was asked whether it takes its settings, and touched nothing.
+		return []byte(`"command failed" err="no lock file specified"`), &host.CommandError{Command: c}
 	case name == "journalctl":
 		return []byte("kubelet: unknown flag\n"), nil
 	case words == "is-system-running":
