@@ -94,3 +94,24 @@ func TestAWindowCountsFromTheLastStartOfTheWorkflow(t *testing.T) {
 		assert.Assert(t, until.Equal(test.until), until)
 	}
 }
+
+func TestAVersionIsTakenWithoutItsV(t *testing.T) {
+	for text, want := range map[string]string{"v1.34.4": "v1.34.4", "1.34.4": "v1.34.4", "v1.35.0-rc.1": "v1.35.0-rc.1"} {
+		parsed, err := parseVersion(text)
+		assert.NilError(t, err)
+		assert.Equal(t, parsed, want)
+	}
+	for _, text := range []string{"newest", "v1.34", "control plane"} {
+		_, err := parseVersion(text)
+		assert.ErrorContains(t, err, "give a version such as v1.34.4, control-plane, latest-patch, or nothing")
+	}
+}
+
+// In the template's condition, any other word than true would leave the backup out.
+func TestABackupIsNotLeftOutForAnotherWord(t *testing.T) {
+	call, err := plugin.NewCall(plugin.Workflow{Name: "w", Namespace: "team-a", UID: "u"}, "plan",
+		[]byte(`{"step":"upgrade-plan","cluster":"a","backup":"yes"}`))
+	assert.NilError(t, err)
+	_, err = upgradePlanStep{}.Prepare(call)
+	assert.Error(t, err, `the parameter "backup" is "yes": give true or false`)
+}

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
 	"argosy.dev/argosy/pkg/upgrade/rollout"
@@ -26,15 +27,16 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		upgradeInput
 		Machines string `json:"machines"`
 		DryRun   string `json:"dryRun"`
+		// Backup is for the template's condition, in which any other word would leave the backup out.
+		Backup string `json:"backup"`
 	}
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	dryRun, err := parseBool("dryRun", in.DryRun)
+	var dryRun, ignored bool
+	err := parseBools(boolParam{"dryRun", in.DryRun, &dryRun}, boolParam{"scheduled", in.Scheduled, &ignored},
+		boolParam{"backup", in.Backup, &ignored})
 	if err != nil {
-		return plugin.Execution{}, err
-	}
-	if _, err := parseBool("scheduled", in.Scheduled); err != nil {
 		return plugin.Execution{}, err
 	}
 	if _, err := in.until(time.Time{}); err != nil {
@@ -101,6 +103,17 @@ const (
 	versionLatestPatch    = "latest-patch"
 )
 
+// parseVersion returns a version as Kubernetes writes it, "v1.34.4", also where the "v" was left out. Later steps tell it
+// by the "v" from a word.
+func parseVersion(text string) (string, error) {
+	parsed, err := version.ParseSemantic(text)
+	if err != nil {
+		return "", errclass.Errorf(errclass.Configuration, "the parameter \"version\" is %q: give a version such as "+
+			"v1.34.4, %s, %s, or nothing for that of vcluster.yaml: %w", text, versionOfControlPlane, versionLatestPatch, err)
+	}
+	return "v" + parsed.String(), nil
+}
+
 // resolveVersion returns the version that the parameter means; empty is that of the documents, or that of the control
 // plane where they have none or an earlier one.
 func resolveVersion(ctx context.Context, upgrader *upgrade.Upgrader, asked string) (string, error) {
@@ -112,7 +125,7 @@ func resolveVersion(ctx context.Context, upgrader *upgrade.Upgrader, asked strin
 		return upgrader.LatestPatch(ctx)
 	case "":
 	default:
-		return asked, nil
+		return parseVersion(asked)
 	}
 	if !upgrader.Cluster.NamesVersion() {
 		return runs, nil // also where this release has another default

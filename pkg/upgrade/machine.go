@@ -90,13 +90,13 @@ func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
 	if err != nil {
 		return w.noteFailure(ctx, err)
 	}
-	wanted := seen.Facts.Plan
-	w.onMachine = wanted.Total
+	w.onMachine = seen.Facts.Plan.Total
 	w.outcome.From = versionIn(seen.Facts)
 	ours := drain.Owns(node, cordonOwner)
-	if !seen.Running() && !operation.Wants(wanted) && !ours && join.NotReady(node, w.upgrader.Version) == "" {
+	if !ours && w.finished(seen, node) {
 		return w.upgrader.noteSuccess(ctx, node)
 	}
+	inspected := time.Now()
 	if err := w.upgrader.admit(ctx, w.machine, plan, w.progress); err != nil {
 		return w.noteFailure(ctx, err)
 	}
@@ -105,7 +105,21 @@ func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
 		return w.noteFailure(ctx, err)
 	}
 	defer release()
+	if time.Since(inspected) > admitEvery {
+		// It waited, perhaps for another rollout, which may have upgraded the machine.
+		if seen, node, err = w.inspect(ctx); err != nil {
+			return w.noteFailure(ctx, err)
+		}
+		if !drain.Owns(node, cordonOwner) && w.finished(seen, node) {
+			return w.upgrader.noteSuccess(ctx, node)
+		}
+	}
 	return w.noteFailure(ctx, w.disrupt(ctx, seen))
+}
+
+// finished reports whether nothing has to be done on the machine, and its node is Ready at the version.
+func (w *machineUpgrade) finished(seen join.Inspection, node *corev1.Node) bool {
+	return !seen.Running() && !operation.Wants(seen.Facts.Plan) && join.NotReady(node, w.upgrader.Version) == ""
 }
 
 // inspect inspects the machine and reads its node, within the budget for transient errors.

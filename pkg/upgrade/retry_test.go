@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gotest.tools/v3/assert"
+	coordination "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -215,6 +216,29 @@ func TestCleaningUpLeavesALaterCordonOfAUser(t *testing.T) {
 	assert.Equal(t, len(done), 0)
 	assert.Assert(t, s.node(t, "m1").Spec.Unschedulable)
 	assert.Equal(t, s.happened(), "cordon m1")
+}
+
+// The machine was inspected before another rollout had the Lease, which then upgraded it.
+func TestAMachineThatAnotherRolloutUpgradedMeanwhileIsLeftAlone(t *testing.T) {
+	s := newSite(t, "", "m1")
+	other, now, life := "rollout-2", metav1.NowMicro(), int32(60)
+	leases := s.CoordinationV1().Leases("kube-system")
+	_, err := leases.Create(t.Context(), &coordination.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: "argosy-upgrade"},
+		Spec:       coordination.LeaseSpec{HolderIdentity: &other, RenewTime: &now, LeaseDurationSeconds: &life},
+	}, metav1.CreateOptions{})
+	assert.NilError(t, err)
+	s.when("waiting for rollout rollout-2", func() {
+		m := s.machines["m1"]
+		m.staged, m.kept = true, before
+		m.runs(after)
+		assert.NilError(t, leases.Delete(t.Context(), "argosy-upgrade", metav1.DeleteOptions{}))
+	})
+	outcome, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
+	assert.NilError(t, err)
+	assert.Assert(t, !outcome.Changed)
+	assert.Equal(t, s.happened(), "")
+	assert.Equal(t, s.stands(t, "m1"), after+" succeeded")
 }
 
 func TestAMachineWhoseNodeIsGoneCountsAsFailed(t *testing.T) {
