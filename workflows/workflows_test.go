@@ -83,7 +83,8 @@ func TestEveryTemplateCanBeSubmittedByItself(t *testing.T) {
 			assert.Equal(t, spec.ServiceAccountName, "argosy-workflow")
 			assert.DeepEqual(t, locks(spec.Synchronization), mutexes(template.Name))
 			for _, tmpl := range spec.Templates {
-				working := template.Name == "upgrade" && slices.Contains([]string{"backup", "control-plane", "addons"}, tmpl.Name)
+				working := template.Name == "upgrade" && slices.Contains([]string{"backup", "control-plane", "addons"},
+					tmpl.Name)
 				assert.Equal(t, len(locks(tmpl.Synchronization)) > 0, working, tmpl.Name)
 			}
 			for _, parameter := range spec.Arguments.Parameters {
@@ -220,8 +221,8 @@ func copied(t *testing.T, file string) wfv1.WorkflowSpec {
 	return workflow.Spec
 }
 
-// Around the change of summer time an hour of the night does not exist, or exists twice: a run in it is left out, or made
-// twice. Which hour it is depends on the zone, which users replace.
+// Around the change of summer time an hour of the night does not exist, or exists twice: a run in it is left out, or
+// made twice. Which hour it is depends on the zone, which users replace.
 func TestNightlyRunsAreOutsideTheHoursOfSummerTime(t *testing.T) {
 	zones := []string{
 		"Europe/Berlin", "Europe/London", "America/New_York", "America/Santiago", "America/Havana", "Africa/Cairo",

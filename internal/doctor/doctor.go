@@ -104,8 +104,8 @@ func template(ctx context.Context, argo versioned.Interface, namespace string) s
 	return ""
 }
 
-// findControllers returns Argo's workflow controllers that may serve a namespace, or the one that is asked for. They are
-// known by their container, since installations differ in the Deployment's name.
+// findControllers returns Argo's workflow controllers that may serve a namespace, or the one that is asked for. They
+// are known by their container, since installations differ in the Deployment's name.
 func findControllers(ctx context.Context, client kubernetes.Interface, namespace, asked string) ([]appsv1.Deployment,
 	error,
 ) {
@@ -123,7 +123,8 @@ func findControllers(ctx context.Context, client kubernetes.Interface, namespace
 
 func isController(container corev1.Container) bool {
 	return container.Name == "workflow-controller" || strings.Contains(container.Image, "workflow-controller") ||
-		slices.ContainsFunc(container.Command, func(word string) bool { return path.Base(word) == "workflow-controller" })
+		slices.ContainsFunc(container.Command,
+			func(word string) bool { return path.Base(word) == "workflow-controller" })
 }
 
 // serves reports whether a controller may serve a namespace: one with --namespaced serves its own alone, or that of
@@ -154,8 +155,8 @@ func missingController(controllers []appsv1.Deployment, asked string) string {
 	case asked != "":
 		return fmt.Sprintf("there is no Deployment %q: name it as NAMESPACE/NAME", asked)
 	}
-	return "no Deployment runs workflow-controller for this namespace: install Argo Workflows 3.7 or newer, or name its " +
-		"Deployment with --controller NAMESPACE/NAME"
+	return "no Deployment runs workflow-controller for this namespace: install Argo Workflows 3.7 or newer, or name " +
+		"its Deployment with --controller NAMESPACE/NAME"
 }
 
 func pluginsOn(controller *appsv1.Deployment) string {
@@ -199,7 +200,8 @@ func taskSetStatusRule(ctx context.Context, client kubernetes.Interface, control
 			return "", fmt.Errorf("asking whether %s may %s workflowtasksets/status: %w", user, verb, err)
 		}
 		if !review.Status.Allowed {
-			return fmt.Sprintf("%s may not %s workflowtasksets/status, and plugin workflows hang now and then: %s", user, verb,
+			return fmt.Sprintf("%s may not %s workflowtasksets/status, and plugin workflows hang now and then: %s",
+				user, verb,
 				grant(controller.Namespace, account)), nil
 		}
 	}
@@ -215,7 +217,7 @@ func grant(namespace, account string) string {
 	if namespace == "argo" && account == "argo" {
 		return "apply install/argo"
 	}
-	return fmt.Sprintf("apply install/argo/taskset-status.yaml, and bind its role to this account with `kubectl create "+
-		"clusterrolebinding %s-%s-%s --clusterrole=%s --serviceaccount=%s:%s`", taskSetRole, namespace, account, taskSetRole,
-		namespace, account)
+	return fmt.Sprintf("apply install/argo/taskset-status.yaml, and bind its role to this account with `kubectl "+
+		"create clusterrolebinding %s-%s-%s --clusterrole=%s --serviceaccount=%s:%s`", taskSetRole, namespace, account,
+		taskSetRole, namespace, account)
 }

@@ -179,9 +179,11 @@ func TestAllControllersThatMayServeTheNamespaceAreJudged(t *testing.T) {
 	}{
 		"the other one lacks the rule": {
 			another("argo-workflows-workflow-controller"), "", theirs + "argo-workflows-workflow-controller",
-			"controller " + helm + ": may write workflowtasksets/status: " + theirs + "argo-workflows-workflow-controller " +
+			"controller " + helm + ": may write workflowtasksets/status: " + theirs +
+				"argo-workflows-workflow-controller " +
 				"may not get workflowtasksets/status, and plugin workflows hang now and then: apply " +
-				"install/argo/taskset-status.yaml, and bind its role to this account with `kubectl create clusterrolebinding " +
+				"install/argo/taskset-status.yaml, and bind its role to this account with `kubectl create " +
+				"clusterrolebinding " +
 				"argosy-workflow-controller-taskset-status-argo-helm-argo-workflows-workflow-controller " +
 				"--clusterrole=argosy-workflow-controller-taskset-status " +
 				"--serviceaccount=argo-helm:argo-workflows-workflow-controller`\n",
@@ -197,7 +199,8 @@ func TestAllControllersThatMayServeTheNamespaceAreJudged(t *testing.T) {
 			another("x", "--namespaced", "--managed-namespace", "team-b"), "", theirs + "x", "",
 		},
 		"it serves this one": {
-			another("x", "--namespaced", "--managed-namespace=team-a"), "", theirs + "x", "--serviceaccount=argo-helm:x`",
+			another("x", "--namespaced", "--managed-namespace=team-a"), "", theirs + "x",
+			"--serviceaccount=argo-helm:x`",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -33,7 +33,8 @@ func verifyAt(t *testing.T, began time.Time, ran, rolled string) (plugin.Result,
 	t.Helper()
 	open := func(context.Context, string, string) (*upgrade.Upgrader, error) {
 		cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte("apiVersion: "+
-			"argosy.dev/v1alpha1\nkind: Fleet\nssh: {trustOnFirstUse: true}\nmachines: [{name: m1, address: 192.0.2.1}]\n"))
+			"argosy.dev/v1alpha1\nkind: Fleet\nssh: {trustOnFirstUse: true}\nmachines: [{name: m1, address: "+
+			"192.0.2.1}]\n"))
 		assert.NilError(t, err)
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "m1", Annotations: map[string]string{
 			upgrade.Annotation: fmt.Sprintf(`{"rollout":"u","run":%q,"state":"failed","reason":"no disk"}`, ran),
@@ -96,7 +97,8 @@ func TestAWindowCountsFromTheLastStartOfTheWorkflow(t *testing.T) {
 }
 
 func TestAVersionIsTakenWithoutItsV(t *testing.T) {
-	for text, want := range map[string]string{"v1.34.4": "v1.34.4", "1.34.4": "v1.34.4", "v1.35.0-rc.1": "v1.35.0-rc.1"} {
+	for text, want := range map[string]string{"v1.34.4": "v1.34.4", "1.34.4": "v1.34.4",
+		"v1.35.0-rc.1": "v1.35.0-rc.1"} {
 		parsed, err := parseVersion(text)
 		assert.NilError(t, err)
 		assert.Equal(t, parsed, want)

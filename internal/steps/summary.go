@@ -59,7 +59,8 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 // offloaded tells that the results are in the database of Argo's controller, which the plugin has no access to.
 func offloaded(workflow *wfv1.Workflow) string {
 	return fmt.Sprintf("the node status of this workflow is offloaded to a database (nodeStatusOffLoad of Argo's "+
-		"persistence), which this step cannot read: see how each machine ended in Argo's UI, or with `argo get -n %s %s`",
+		"persistence), which this step cannot read: see how each machine ended in Argo's UI, or with "+
+		"`argo get -n %s %s`",
 		workflow.Namespace, workflow.Name)
 }
 

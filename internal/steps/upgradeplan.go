@@ -103,13 +103,14 @@ const (
 	versionLatestPatch    = "latest-patch"
 )
 
-// parseVersion returns a version as Kubernetes writes it, "v1.34.4", also where the "v" was left out. Later steps tell it
-// by the "v" from a word.
+// parseVersion returns a version as Kubernetes writes it, "v1.34.4", also where the "v" was left out. Later steps tell
+// it by the "v" from a word.
 func parseVersion(text string) (string, error) {
 	parsed, err := version.ParseSemantic(text)
 	if err != nil {
 		return "", errclass.Errorf(errclass.Configuration, "the parameter \"version\" is %q: give a version such as "+
-			"v1.34.4, %s, %s, or nothing for that of vcluster.yaml: %w", text, versionOfControlPlane, versionLatestPatch, err)
+			"v1.34.4, %s, %s, or nothing for that of vcluster.yaml: %w", text, versionOfControlPlane,
+			versionLatestPatch, err)
 	}
 	return "v" + parsed.String(), nil
 }

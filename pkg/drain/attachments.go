@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// detachTimeout bounds the wait for volumes. Most detach within seconds of their pod's end; six minutes after it the
-	// attach-detach controller detaches them by force.
+	// detachTimeout bounds the wait for volumes. Most detach within seconds of their pod's end; six minutes after it
+	// the attach-detach controller detaches them by force.
 	detachTimeout = 2 * time.Minute
 	// detachEvery is how often it is checked whether volumes are attached.
 	detachEvery = time.Second

@@ -50,9 +50,10 @@ func TestVolumesOfADrainedNodeAreWaitedFor(t *testing.T) {
 		left    []string
 		waits   time.Duration
 	}{
-		"none":                {},
-		"another node's":      {objects: []runtime.Object{attachment("n2", "a"), claimed("a")}},
-		"of a pod that stays": {objects: []runtime.Object{attachment("n1", "a"), claimed("a"), pod("agent", uses("a"))}},
+		"none":           {},
+		"another node's": {objects: []runtime.Object{attachment("n2", "a"), claimed("a")}},
+		"of a pod that stays": {objects: []runtime.Object{attachment("n1", "a"), claimed("a"),
+			pod("agent", uses("a"))}},
 		"detached in time": {
 			objects: []runtime.Object{attachment("n1", "a"), claimed("a")},
 			detach:  30 * time.Second, waits: 30 * time.Second,
@@ -67,8 +68,8 @@ func TestVolumesOfADrainedNodeAreWaitedFor(t *testing.T) {
 				c := newCluster(test.objects...)
 				if test.detach > 0 {
 					time.AfterFunc(test.detach, func() {
-						assert.Check(t, c.Tracker().Delete(storagev1.SchemeGroupVersion.WithResource("volumeattachments"), "",
-							"csi-a"))
+						attachments := storagev1.SchemeGroupVersion.WithResource("volumeattachments")
+						assert.Check(t, c.Tracker().Delete(attachments, "", "csi-a"))
 					})
 				}
 				began := time.Now() // of the test's own clock

@@ -56,10 +56,12 @@ func refusedBy(budget policyv1.PodDisruptionBudget, pod corev1.Pod) string {
 	}
 	counts := fmt.Sprintf("PDB %s allows none: %d healthy, %d needed", budget.Name, status.CurrentHealthy,
 		status.DesiredHealthy)
-	if status.CurrentHealthy >= status.DesiredHealthy || podutils.IsPodReady(&pod) || pod.Status.Phase != corev1.PodRunning {
+	if status.CurrentHealthy >= status.DesiredHealthy || podutils.IsPodReady(&pod) ||
+		pod.Status.Phase != corev1.PodRunning {
 		return counts
 	}
-	return counts + "; the pod is not Ready itself, and could go if the budget had unhealthyPodEvictionPolicy AlwaysAllow"
+	return counts + "; the pod is not Ready itself, and could go if the budget had unhealthyPodEvictionPolicy " +
+		"AlwaysAllow"
 }
 
 // fromWebhook reports whether the API server passes on the answer of an admission webhook, or could not reach one.

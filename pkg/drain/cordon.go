@@ -18,8 +18,8 @@ import (
 // cordon only, never a user's.
 const CordonedBy = "argosy.dev/cordoned-by"
 
-// Owns reports whether a node is cordoned by the operation: it has its name, and the API server has noted no other client
-// as the one that set spec.unschedulable.
+// Owns reports whether a node is cordoned by the operation: it has its name, and the API server has noted no other
+// client as the one that set spec.unschedulable.
 func Owns(node *corev1.Node, operation string) bool {
 	if node.Annotations[CordonedBy] != operation || !node.Spec.Unschedulable {
 		return false
@@ -51,8 +51,8 @@ func Owns(node *corev1.Node, operation string) bool {
 //	cordoned by another one        as it is                    no
 //	cordoned by a user             as it is                    no
 //
-// A name is the same in all runs of an operation, e.g. "remove". Where a user uncordoned the node and cordoned it again,
-// the annotation is still there, and the cordon the user's; see [Owns].
+// A name is the same in all runs of an operation, e.g. "remove". Where a user uncordoned the node and cordoned it
+// again, the annotation is still there, and the cordon the user's; see [Owns].
 func (d Drainer) Cordon(ctx context.Context, node, operation string) (own bool, err error) {
 	err = d.change(ctx, node, func(n *corev1.Node) *cordonPatch {
 		own = !n.Spec.Unschedulable || Owns(n, operation)
@@ -67,8 +67,8 @@ func (d Drainer) Cordon(ctx context.Context, node, operation string) (own bool, 
 	return own, nil
 }
 
-// Adopt makes operation the owner of a cordon that another operation of Argosy's made for it. Other cordons stay as they
-// are.
+// Adopt makes operation the owner of a cordon that another operation of Argosy's made for it. Other cordons stay as
+// they are.
 func (d Drainer) Adopt(ctx context.Context, node, from, operation string) error {
 	err := d.change(ctx, node, func(n *corev1.Node) *cordonPatch {
 		if !Owns(n, from) {

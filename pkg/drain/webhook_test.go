@@ -26,7 +26,8 @@ func answered(code int32, message string) error {
 var webhooks = map[string]error{
 	"denied with 500": answered(http.StatusInternalServerError,
 		`admission webhook "drain.strimzi.io" denied the request: The pod will be rolled by the operator`),
-	"denied with 503": answered(http.StatusServiceUnavailable, `admission webhook "a.example" denied the request: later`),
+	"denied with 503": answered(http.StatusServiceUnavailable,
+		`admission webhook "a.example" denied the request: later`),
 	"unreachable": apierrors.NewInternalError(errors.New(`failed calling webhook "a.example": Post ` +
 		`"https://a.default.svc:443/": dial tcp 10.96.0.9:443: connect: connection refused`)),
 	"no dry runs": apierrors.NewBadRequest(`admission webhook "a.example" does not support dry run`),
@@ -105,7 +106,8 @@ func TestTheReasonOfABudgetIsToldAsItIs(t *testing.T) {
 					Reason: policyv1.SyncFailedReason, Message: "found no controllers for pod web-1",
 				}}
 			}, ready,
-			"PDB web allows none, since the disruption controller cannot count its pods: found no controllers for pod web-1",
+			"PDB web allows none, since the disruption controller cannot count its pods: found no controllers for " +
+				"pod web-1",
 		},
 		"it is new": {
 			func(b *policyv1.PodDisruptionBudget) { b.Generation = 1 }, ready,

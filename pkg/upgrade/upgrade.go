@@ -31,8 +31,8 @@ type Upgrader struct {
 	*join.Joiner
 	// Rollout tells rollouts apart: the UID of the workflow.
 	Rollout string
-	// Run tells the runs of one rollout apart: when the workflow was started or retried. A retried workflow keeps its UID,
-	// and its machines that failed or were left are pending again.
+	// Run tells the runs of one rollout apart: when the workflow was started or retried. A retried workflow keeps its
+	// UID, and its machines that failed or were left are pending again.
 	Run string
 	// Pods are the way to machines that SSH does not reach; nil for none.
 	Pods *bypod.Pods

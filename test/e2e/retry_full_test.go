@@ -50,7 +50,8 @@ func testRetryAfterHalt(t *testing.T) {
 	w := mustFail(t, upgradeCluster, "upgrade")
 	assertContains(t, step(t, w, "m2").Message, "halted after m1")
 	verified := step(t, w, "verify").Message
-	assertContains(t, verified, "0 of 3 machines are Ready at "+lab.Version, "m2: halted after m1", "m3: halted after m1")
+	assertContains(t, verified, "0 of 3 machines are Ready at "+lab.Version, "m2: halted after m1",
+		"m3: halted after m1")
 
 	// Retried with the machine away, it fails once more and upgrades nothing.
 	w = retry(t, upgradeCluster, w.Name)

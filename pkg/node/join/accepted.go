@@ -20,7 +20,8 @@ import (
 )
 
 const (
-	// acceptedFile, in a bundle's folder, has the digest of the settings that its kubelet accepted last, and its remark.
+	// acceptedFile, in a bundle's folder, has the digest of the settings that its kubelet accepted last, and its
+	// remark.
 	acceptedFile = ".accepted"
 	// askTimeout bounds the question; a kubelet answers within a second.
 	askTimeout = 20 * time.Second
@@ -52,7 +53,8 @@ func checkAccepted(ctx context.Context, c *node.Context) (remark string, err err
 			"have: %s; change kubeletExtraArgs, privateNodes.kubelet.config or the cluster's kubelet-config",
 			j.KubernetesVersion, problem)
 	case !known:
-		fmt.Fprintf(c.Log, "kubelet %s did not tell whether it accepts its settings:\n%s\n", j.KubernetesVersion, output)
+		fmt.Fprintf(c.Log, "kubelet %s did not tell whether it accepts its settings:\n%s\n", j.KubernetesVersion,
+			output)
 		return "", nil
 	}
 	if fields := ignoredFields.FindStringSubmatch(output); fields != nil {
@@ -62,7 +64,8 @@ func checkAccepted(ctx context.Context, c *node.Context) (remark string, err err
 	return "", nil
 }
 
-// noteAccepted notes the answer of the bundle's kubelet, so that it is not asked again while its node is out of service.
+// noteAccepted notes the answer of the bundle's kubelet, so that it is not asked again while its node is out of
+// service.
 func noteAccepted(c *node.Context, remark string) error {
 	if !asksKubelet(c) {
 		return nil
@@ -92,8 +95,8 @@ func hasSettings(c *node.Context) bool {
 		installed(c.Host, install{release(j, "kubelet"), program(j, "kubelet")})
 }
 
-// nextConfig returns the configuration that kubeadm will write: the cluster's, or else the machine's; "" when neither is
-// known.
+// nextConfig returns the configuration that kubeadm will write: the cluster's, or else the machine's; "" when neither
+// is known.
 func nextConfig(c *node.Context) string {
 	if config := c.Operation.Join.KubeletConfig; config != "" {
 		return config
@@ -144,8 +147,8 @@ const helpShown = "the help was shown"
 
 var (
 	// ownFlag matches a kubelet that does not have a flag of the question itself.
-	ownFlag = regexp.MustCompile(`unknown flag: --(config|kubeconfig|bootstrap-kubeconfig|cert-dir|root-dir|lock-file|` +
-		`exit-on-lock-contention)\b`)
+	ownFlag = regexp.MustCompile(`unknown flag: --(config|kubeconfig|bootstrap-kubeconfig|cert-dir|root-dir|` +
+		`lock-file|exit-on-lock-contention)\b`)
 	// failedWith matches the last words of a kubelet, with quotes escaped.
 	failedWith = regexp.MustCompile(`"command failed" err="((?:[^"\\]|\\.)*)"`)
 	// panicked matches those about a feature gate in its configuration.

@@ -75,7 +75,8 @@ func TestTheNewKubeletIsAskedAboutItsSettings(t *testing.T) {
 		},
 		"ignored fields": {
 			lenient + said(accepts), "",
-			`kubelet v1.34.4 ignores settings of its configuration: unknown field "maxPodz", unknown field "noSuchField"`,
+			`kubelet v1.34.4 ignores settings of its configuration: unknown field "maxPodz", unknown field ` +
+				`"noSuchField"`,
 		},
 		"a flag of the question": {output: said("failed to parse kubelet flag: unknown flag: --lock-file")},
 		"something else":         {output: "exec format error"},
