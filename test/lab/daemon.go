@@ -21,10 +21,11 @@ const (
 	registryDaemon   daemon = "registry"
 	balancerDaemon   daemon = "balancer"
 	postgresDaemon   daemon = "postgres"
+	resolverDaemon   daemon = "resolver"
 )
 
 func daemons() []daemon {
-	return []daemon{repositoryDaemon, registryDaemon, balancerDaemon, postgresDaemon}
+	return []daemon{repositoryDaemon, registryDaemon, balancerDaemon, postgresDaemon, resolverDaemon}
 }
 
 func (l *Lab) pidFile(d daemon) string { return filepath.Join(l.state, string(d)+".pid") }
@@ -99,6 +100,7 @@ func Serve(stateDir, name string) error {
 		registryDaemon:   l.serveRegistry,
 		balancerDaemon:   l.serveBalancer,
 		postgresDaemon:   l.servePostgres,
+		resolverDaemon:   l.serveResolver,
 	}
 	body, ok := bodies[daemon(name)]
 	if !ok {

@@ -11,6 +11,9 @@ func (l *Lab) setUpHosting(ctx context.Context, options UpOptions) error {
 	if err := l.ensureDaemon(ctx, registryDaemon, RegistryAddress); err != nil {
 		return err
 	}
+	if err := l.ensureDaemon(ctx, resolverDaemon, ""); err != nil {
+		return err
+	}
 	images, err := l.hostedImages(ctx, Version, options)
 	if err != nil {
 		return err

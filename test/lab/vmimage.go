@@ -216,8 +216,7 @@ func (v virtualMachine) files() ([]file, error) {
 		file{path: "/etc/hostname", mode: 0o644, data: m.Name + "\n"},
 		file{path: "/etc/hosts", mode: 0o644, data: hostsFile() + m.Address + " " + m.Name + "\n"},
 		file{path: "/etc/machine-id", mode: 0o444, data: machineID(v.lab.state, m.Name) + "\n"},
-		// No name server answers there; programs look for the entry alone.
-		file{path: "/etc/resolv.conf", mode: 0o644, data: "nameserver " + m.segment().Router.String() + "\n"},
+		file{path: "/etc/resolv.conf", mode: 0o644, data: "nameserver " + uplinkAddress + "\n"},
 		file{path: "/etc/systemd/network/10-lab.network", mode: 0o644, data: network},
 		file{path: "/root/.ssh/authorized_keys", mode: 0o600, data: keys},
 		file{path: registriesFolder + "/" + RegistryAddress + "/hosts.toml", mode: 0o644, data: registryHosts()},
