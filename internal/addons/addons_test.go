@@ -103,11 +103,13 @@ func TestFlannelCarriesPacketsAsTheDocumentsAsk(t *testing.T) {
 	}{
 		{"by default", config.FlannelNetwork{}, `{"Type":"vxlan"}`, "--iface=$(NODE_IP)"},
 		{
-			"another port", config.FlannelNetwork{Backend: config.FlannelVXLAN, Port: 4789},
+			"another port",
+			config.FlannelNetwork{Backend: config.FlannelVXLAN, Port: 4789},
 			`{"Port":4789,"Type":"vxlan"}`, "--iface=$(NODE_IP)",
 		},
 		{
-			"routes over an interface", config.FlannelNetwork{Backend: config.FlannelHostGW, Interface: "eth1"},
+			"routes over an interface",
+			config.FlannelNetwork{Backend: config.FlannelHostGW, Interface: "eth1"},
 			`{"Type":"host-gw"}`, "--iface=eth1",
 		},
 	} {

@@ -114,11 +114,15 @@ func TestAnonymousRequestsAreAllowedOnHealthPathsOnly(t *testing.T) {
 		{"as asked for", "v1.34.4", []string{"--anonymous-auth=true"}, "", "--anonymous-auth=true"},
 		{"with underscores", "v1.34.4", []string{"--anonymous_auth=false"}, "v1", ""},
 		{
-			"a file of the user", "v1.34.4", []string{"--authentication-config=/a.yaml"}, "",
+			"a file of the user", "v1.34.4",
+			[]string{"--authentication-config=/a.yaml"},
+			"",
 			"--authentication-config=/a.yaml",
 		},
 		{
-			"OpenID by flags", "v1.34.4", []string{"--oidc-issuer-url=https://a.example.com"}, "",
+			"OpenID by flags", "v1.34.4",
+			[]string{"--oidc-issuer-url=https://a.example.com"},
+			"",
 			"--oidc-issuer-url=https://a.example.com",
 		},
 	} {

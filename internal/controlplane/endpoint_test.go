@@ -99,7 +99,8 @@ func TestPodsFollowAnEndpointThatCanChange(t *testing.T) {
 		{"one address", Endpoint{Host: "192.0.2.10", API: 443, Alike: []string{"192.0.2.10"}}, nil},
 		{"a name", Endpoint{Host: "lb.example.com", API: 443}, []string{"--host=lb.example.com"}},
 		{
-			"two nodes", Endpoint{Host: "192.0.2.22", API: 30443, Alike: []string{"192.0.2.21", "192.0.2.22"}},
+			"two nodes",
+			Endpoint{Host: "192.0.2.22", API: 30443, Alike: []string{"192.0.2.21", "192.0.2.22"}},
 			[]string{"--host=192.0.2.21", "--host=192.0.2.22"},
 		},
 	} {

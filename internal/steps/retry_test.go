@@ -97,8 +97,10 @@ func TestAWindowCountsFromTheLastStartOfTheWorkflow(t *testing.T) {
 }
 
 func TestAVersionIsTakenWithoutItsV(t *testing.T) {
-	for text, want := range map[string]string{"v1.34.4": "v1.34.4", "1.34.4": "v1.34.4",
-		"v1.35.0-rc.1": "v1.35.0-rc.1"} {
+	for text, want := range map[string]string{
+		"v1.34.4": "v1.34.4", "1.34.4": "v1.34.4",
+		"v1.35.0-rc.1": "v1.35.0-rc.1",
+	} {
 		parsed, err := parseVersion(text)
 		assert.NilError(t, err)
 		assert.Equal(t, parsed, want)

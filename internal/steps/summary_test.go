@@ -21,8 +21,10 @@ type stored wfv1.WorkflowStatus
 
 func (s stored) Workflow(_ context.Context, namespace, name string) (*wfv1.Workflow, error) {
 	return &wfv1.Workflow{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name,
-			Labels: map[string]string{workflowLabel: "join"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name,
+			Labels: map[string]string{workflowLabel: "join"},
+		},
 		Status: wfv1.WorkflowStatus(s),
 	}, nil
 }

@@ -16,31 +16,37 @@ func TestArgumentsOfTheUserReplaceThoseOfTheSameName(t *testing.T) {
 	}{
 		{"none", nil, own},
 		{
-			"one", []string{"--profiling=true"},
+			"one",
+			[]string{"--profiling=true"},
 			[]string{"--authorization-mode=Node,RBAC", "--key-file=/own", "--logtostderr", "--profiling=true"},
 		},
 		{
-			"underscores and a single dash", []string{"-authorization_mode=RBAC,Node"},
+			"underscores and a single dash",
+			[]string{"-authorization_mode=RBAC,Node"},
 			[]string{"--profiling=false", "--key-file=/own", "--logtostderr", "-authorization_mode=RBAC,Node"},
 		},
 		{
-			"one without a value", []string{"--profiling"},
+			"one without a value",
+			[]string{"--profiling"},
 			[]string{"--authorization-mode=Node,RBAC", "--key-file=/own", "--logtostderr", "--profiling"},
 		},
 		{
-			"a repeated one", []string{"--profiling=a", "--profiling=b"},
+			"a repeated one",
+			[]string{"--profiling=a", "--profiling=b"},
 			[]string{
 				"--authorization-mode=Node,RBAC", "--key-file=/own", "--logtostderr", "--profiling=a", "--profiling=b",
 			},
 		},
 		{
-			"the beginning of a name", []string{"--profil=1"},
+			"the beginning of a name",
+			[]string{"--profil=1"},
 			[]string{
 				"--authorization-mode=Node,RBAC", "--profiling=false", "--key-file=/own", "--logtostderr", "--profil=1",
 			},
 		},
 		{
-			"one whose values add up", []string{"--key-file=/further"},
+			"one whose values add up",
+			[]string{"--key-file=/further"},
 			[]string{
 				"--authorization-mode=Node,RBAC", "--profiling=false", "--key-file=/own", "--logtostderr",
 				"--key-file=/further",

@@ -52,8 +52,10 @@ func TestVolumesOfADrainedNodeAreWaitedFor(t *testing.T) {
 	}{
 		"none":           {},
 		"another node's": {objects: []runtime.Object{attachment("n2", "a"), claimed("a")}},
-		"of a pod that stays": {objects: []runtime.Object{attachment("n1", "a"), claimed("a"),
-			pod("agent", uses("a"))}},
+		"of a pod that stays": {objects: []runtime.Object{
+			attachment("n1", "a"), claimed("a"),
+			pod("agent", uses("a")),
+		}},
 		"detached in time": {
 			objects: []runtime.Object{attachment("n1", "a"), claimed("a")},
 			detach:  30 * time.Second, waits: 30 * time.Second,

@@ -21,8 +21,10 @@ func TestResolverKnowsOnlyTheLabsMachines(t *testing.T) {
 		"registry.k8s.io.": {dnsmessage.TypeA, dnsmessage.RCodeNameError, ""},
 	} {
 		asked := dnsmessage.Message{
-			Header:    dnsmessage.Header{ID: 7, RecursionDesired: true},
-			Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: c.kind, Class: dnsmessage.ClassINET}},
+			Header: dnsmessage.Header{ID: 7, RecursionDesired: true},
+			Questions: []dnsmessage.Question{
+				{Name: dnsmessage.MustNewName(name), Type: c.kind, Class: dnsmessage.ClassINET},
+			},
 		}
 		question, err := asked.Pack()
 		assert.NilError(t, err)

@@ -74,7 +74,7 @@ func Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // It names the host.
+		return nil, err // it names the host
 	}
 	return sorted(addresses), nil
 }
