@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
 )
@@ -41,9 +42,9 @@ func checkSessions(ctx context.Context, h *host.Host, _ *spec.Join, f *findings)
 	for line := range strings.Lines(string(output)) {
 		value, is := strings.CutPrefix(strings.TrimSpace(line), "maxsessions ")
 		if number, err := strconv.Atoi(value); is && err == nil && number < minSessions {
-			f.problem("The machine's sshd admits %d sessions of a connection (MaxSessions), and a join needs %d; "+
+			f.problem("The machine's sshd admits %s of a connection (MaxSessions), and a join needs %d; "+
 				"raise it in /etc/ssh/sshd_config or its folder sshd_config.d, where 10 is the default, and reload "+
-				"sshd.", number, minSessions)
+				"sshd.", count.Of(number, "session"), minSessions)
 		}
 	}
 }

@@ -221,7 +221,7 @@ func TestChecksOfTheSystem(t *testing.T) {
 		}},
 		"one session": {
 			check: checkSessions, change: sshd("port 22\nmaxsessions 1\nmaxauthtries 6\n"),
-			problem: "admits 1 sessions of a connection (MaxSessions), and a join needs 2",
+			problem: "admits 1 session of a connection (MaxSessions), and a join needs 2",
 		},
 		"no session":                 {check: checkSessions, change: sshd("maxsessions 0\n"), problem: "(MaxSessions)"},
 		"two sessions":               {check: checkSessions, change: sshd("maxsessions 2\n")},
