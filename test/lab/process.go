@@ -24,17 +24,32 @@ type process struct {
 func thisProcess() (process, error) { return processByID(os.Getpid()) }
 
 func processByID(pid int) (process, error) {
+	fields, err := statFields(pid)
+	if err != nil {
+		return process{}, err
+	}
+	return process{pid: pid, start: fields[startField]}, nil
+}
+
+// Places of the fields of /proc/PID/stat that follow the name, from 0.
+const (
+	stateField   = 0
+	threadsField = 17
+	startField   = 19
+)
+
+// statFields returns the fields of /proc/PID/stat behind the name, which is in parentheses and may hold spaces.
+func statFields(pid int) ([]string, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return process{}, fmt.Errorf("reading process %d: %w", pid, err)
+		return nil, fmt.Errorf("reading process %d: %w", pid, err)
 	}
-	// The name, in parentheses, may hold spaces; start time is field 22.
-	_, rest, ok := strings.Cut(string(stat), ") ")
+	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
-		return process{}, fmt.Errorf("reading process %d: unexpected stat line", pid)
+	if len(fields) <= startField {
+		return nil, fmt.Errorf("reading process %d: unexpected stat line", pid)
 	}
-	return process{pid: pid, start: fields[19]}, nil
+	return fields, nil
 }
 
 func (p process) write(path string) error {
@@ -63,14 +78,14 @@ func readProcess(path string) (p process, ok bool) {
 	return p, p.alive()
 }
 
+// alive reports whether the process has a thread left: QEMU's processors end after its first thread, which is a zombie
+// meanwhile, and hold the lock on the machine's disk until then.
 func (p process) alive() bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
-	if err != nil {
+	fields, err := statFields(p.pid)
+	if err != nil || fields[startField] != p.start {
 		return false
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	return len(fields) >= 20 && fields[19] == p.start && fields[0] != "Z"
+	return fields[stateField] != "Z" || fields[threadsField] != "1"
 }
 
 // stop asks the process to end and kills it if it has not after the grace.
