@@ -14,7 +14,7 @@ type Failure struct {
 	Status  spec.Status
 }
 
-// Error returns the machine, the phase, the failure, its last lines and the next step.
+// Error returns the machine, the phase and the failure, the next step, and last the lines that a bounded message loses.
 func (f *Failure) Error() string {
 	failure := f.Status.Error
 	if failure == nil {
@@ -23,6 +23,9 @@ func (f *Failure) Error() string {
 	}
 	var text strings.Builder
 	_, _ = fmt.Fprintf(&text, "machine %s: phase %s: %s", f.Machine, failure.Phase, failure.Message)
+	if failure.Hint != "" {
+		_, _ = fmt.Fprintf(&text, "\n  next: %s", failure.Hint)
+	}
 	for _, problem := range failure.Problems {
 		_, _ = fmt.Fprintf(&text, "\n  - %s", problem)
 	}
@@ -31,9 +34,6 @@ func (f *Failure) Error() string {
 	}
 	for _, line := range failure.Tail {
 		_, _ = fmt.Fprintf(&text, "\n  | %s", line)
-	}
-	if failure.Hint != "" {
-		_, _ = fmt.Fprintf(&text, "\n  next: %s", failure.Hint)
 	}
 	return text.String()
 }
