@@ -107,8 +107,11 @@ func (u *Upgrader) standing(ctx context.Context, machine config.Machine, plan ro
 	if at < 0 {
 		return rollout.Machine{}, nil, nil
 	}
-	if state := now.Machines[at].State; state == rollout.Working || state == rollout.Succeeded {
-		return now.Machines[at], nil, nil
+	switch m := now.Machines[at]; {
+	case m.State == rollout.Working || m.State == rollout.Succeeded:
+		return m, nil, nil
+	case m.Version == "":
+		return m, nil, nil // it is among those that halt the rollout, and its own step tells why
 	}
 	return now.Machines[at], rollout.Halted(plan, now), nil
 }

@@ -244,6 +244,8 @@ func TestAMachineThatAnotherRolloutUpgradedMeanwhileIsLeftAlone(t *testing.T) {
 func TestAMachineWhoseNodeIsGoneCountsAsFailed(t *testing.T) {
 	s := newSite(t, "", "m1", "m2")
 	assert.NilError(t, s.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("nodes"), "", "m1"))
+	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1", "m2"))
+	assert.ErrorContains(t, err, `reading node "m1": the cluster has none of that name`)
 	outcome, err := s.upgrade(t.Context(), t, "m2", inWaves("m1", "m2"))
 	assert.NilError(t, err)
 	assert.Equal(t, outcome.Left, "halted after m1")
