@@ -360,4 +360,6 @@ func TestMachineOfAnotherClusterJoinsByItsAddress(t *testing.T) {
 	}
 	argosy(t, "reset", "--namespace", sharedCluster.Name, "--cluster", sharedCluster.Name, "--machines", machine,
 		"--yes")
+	// Without its node it would go a minute later, and count as one of the next test's pods.
+	kubectl(t, sharedCluster, "delete", "pod", found[machine].Name, "--ignore-not-found", "--force", "--grace-period=0")
 }
