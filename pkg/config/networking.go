@@ -107,7 +107,7 @@ type LocalPathProvisioner struct {
 	// Enabled deploys it with a default StorageClass.
 	Enabled bool `json:"enabled"`
 	// Image of the provisioner.
-	// +example=registry.example.com/local-path-provisioner:v0.0.31
+	// +example=registry.example.com/local-path-provisioner:v0.0.37
 	Image string `json:"image,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`

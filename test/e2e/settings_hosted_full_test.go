@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/yaml"
 
+	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/test/lab"
 	"argosy.dev/argosy/test/site"
 )
@@ -57,10 +58,11 @@ func TestHostedClusterFollowsDocuments(t *testing.T) {
 			proxy + "extraEnv":                       []any{map[string]any{"name": "OF_THE_DOCUMENTS", "value": "yes"}},
 			proxy + "extraArgs":                      []string{"--v=3"},
 			proxy + "config.metricsBindAddress":      "127.0.0.1:20249",
-			local + "image":                          retagAsOwn(t, "rancher/local-path-provisioner", "v0.0.31"),
-			local + "imagePullPolicy":                "Always",
-			local + "nodePath":                       "/opt/volumes-of-the-site",
-			"deploy.metricsServer.enabled":           true,
+			local + "image": addonAsOwn(t, "rancher/local-path-provisioner",
+				components.LocalPathProvisioner),
+			local + "imagePullPolicy":      "Always",
+			local + "nodePath":             "/opt/volumes-of-the-site",
+			"deploy.metricsServer.enabled": true,
 		} {
 			site.Set(d, key, value)
 		}
@@ -125,15 +127,16 @@ func TestHostedClusterFollowsDocuments(t *testing.T) {
 			"privateNodes.kubelet.config.maxPods": 60,
 			"privateNodes.cni.flannel":            map[string]any{},
 			flannel + "enabled":                   true,
-			flannel + "image":                     retagAsOwn(t, "flannel-io/flannel", "v0.26.7"),
-			flannel + "initImage":                 retagAsOwn(t, "flannel-io/flannel-cni-plugin", "v1.6.2-flannel1"),
-			flannel + "imagePullPolicy":           "Always",
-			proxy + "enabled":                     false,
-			local + "enabled":                     false,
-			"deploy.metricsServer.enabled":        false,
-			metal + "enabled":                     true,
-			metal + "controllerImage":             retagAsOwn(t, "metallb/controller", "v0.14.9"),
-			metal + "speakerImage":                retagAsOwn(t, "metallb/speaker", "v0.14.9"),
+			flannel + "image":                     addonAsOwn(t, "flannel-io/flannel", components.Flannel),
+			flannel + "initImage": addonAsOwn(t, "flannel-io/flannel-cni-plugin",
+				components.FlannelCNIPlugin),
+			flannel + "imagePullPolicy":    "Always",
+			proxy + "enabled":              false,
+			local + "enabled":              false,
+			"deploy.metricsServer.enabled": false,
+			metal + "enabled":              true,
+			metal + "controllerImage":      addonAsOwn(t, "metallb/controller", components.MetalLB),
+			metal + "speakerImage":         addonAsOwn(t, "metallb/speaker", components.MetalLB),
 			metal + "ipAddressPool": map[string]any{
 				"addresses":       []string{"10.117.0.240-10.117.0.241"},
 				"l2Advertisement": false,
@@ -221,6 +224,12 @@ func assertKubeProxy(t *testing.T, cluster *site.HostedCluster, machine string) 
 		`pid=$(pgrep -x kube-proxy); tr '\0' '\n' < /proc/$pid/environ; tr '\0' '\n' < /proc/$pid/cmdline`)
 	assertContains(t, process, "OF_THE_DOCUMENTS=yes\n", "--v=3\n")
 	runOn(t, machine, "curl", "-sf", "-o", "/dev/null", "--max-time", "5", "http://127.0.0.1:20249/metrics")
+}
+
+// addonAsOwn gives an addon's image the tag "own", as retagAsOwn does.
+func addonAsOwn(t *testing.T, repository, addon string) string {
+	t.Helper()
+	return retagAsOwn(t, repository, "v"+components.AddonVersion(addon))
 }
 
 // retagAsOwn gives an image of the lab's registry the tag "own", which only the documents name.

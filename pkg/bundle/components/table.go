@@ -78,7 +78,7 @@ var addons = map[string]string{
 	CoreDNS:              "1.14.6",
 	Flannel:              "0.26.7",
 	FlannelCNIPlugin:     "1.6.2-flannel1",
-	LocalPathProvisioner: "0.0.31",
+	LocalPathProvisioner: "0.0.37",
 	Busybox:              "1.36.1",
 	MetalLB:              "0.14.9",
 	MetricsServer:        "0.8.0",
@@ -170,7 +170,7 @@ var projects = []Project{
 		Name:        LocalPathProvisioner,
 		Maintenance: "https://github.com/rancher/local-path-provisioner/releases",
 		Advisories:  "https://github.com/rancher/local-path-provisioner/security/advisories",
-		Releases:    []Release{{Version: "0.0.31"}},
+		Releases:    []Release{{Version: "0.0.37", Date: "2026-08-05"}},
 	},
 	{
 		Name:        Busybox,

@@ -121,10 +121,82 @@ func TestEveryListedReleaseIsTaken(t *testing.T) {
 	}
 }
 
+// A version that has a known flaw must not come back, whatever changes the table; a reason to keep one ends with it.
+func TestNoVersionOfTheTableExposesAKnownFlaw(t *testing.T) {
+	open, unreached := []components.Advisory{}, []components.Advisory{}
+	for _, advisory := range components.Advisories() {
+		if advisory.Unreached == "" {
+			open = append(open, advisory)
+		} else {
+			unreached = append(unreached, advisory)
+		}
+	}
+	assert.DeepEqual(t, flawed(components.Projects(), open), []string(nil))
+	for _, advisory := range unreached {
+		assert.Equal(t, len(flawed(components.Projects(), []components.Advisory{advisory})), 1,
+			"%s is not in the table any more: remove the reason", advisory.ID)
+	}
+	for _, advisory := range components.Advisories() {
+		assertDay(t, advisory.Published)
+		assert.Assert(t, advisory.Published <= checked, advisory.ID)
+		assert.Assert(t, len(advisory.Fixed) > 0 && advisory.Flaw != "", advisory.ID)
+		assert.Assert(t, slices.ContainsFunc(components.Projects(), func(p components.Project) bool {
+			return p.Name == advisory.Component && len(p.Releases) > 0
+		}), "%s is of no project", advisory.ID)
+	}
+}
+
+func TestFlawedVersionsAreFound(t *testing.T) {
+	advisory := components.Advisory{
+		Component: components.Containerd, ID: "CVE-1", Fixed: []string{"1.7.33", "2.1.9", "2.3.2"},
+	}
+	for number, affected := range map[string]bool{
+		"1.6.99": true, "1.7.32": true, "1.7.33": false, "1.7.40": false, "2.0.99": true, "2.1.8": true,
+		"2.1.9": false, "2.2.5": true, "2.3.1": true, "2.3.2": false, "2.4.0": false, "3.0.0": false,
+		"1.7.33-flannel1": false, "": true, "newest": true,
+	} {
+		assert.Equal(t, advisory.Affects(number), affected, number)
+		projects := []components.Project{
+			{Name: components.Containerd, Releases: []components.Release{{Version: number}}},
+			{Name: components.Runc, Releases: []components.Release{{Version: "0.1.0"}}},
+		}
+		want := []string(nil)
+		if affected {
+			want = []string{"containerd " + number + " has CVE-1: take a version with its fix, 1.7.33, 2.1.9 or 2.3.2"}
+		}
+		assert.DeepEqual(t, flawed(projects, []components.Advisory{advisory}), want)
+	}
+}
+
 func TestDocsHaveTheTable(t *testing.T) {
 	page, err := filepath.Abs("../../../docs/versions.md")
 	assert.NilError(t, err)
 	golden.Assert(t, markdown(), page)
+}
+
+// flawed returns the versions of projects that have one of the flaws.
+func flawed(projects []components.Project, advisories []components.Advisory) []string {
+	var found []string
+	for _, project := range projects {
+		for _, release := range project.Releases {
+			for _, advisory := range advisories {
+				if advisory.Component == project.Name && advisory.Affects(release.Version) {
+					found = append(found, fmt.Sprintf("%s %s has %s: take a version with its fix, %s", project.Name,
+						release.Version, advisory.ID, either(advisory.Fixed)))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// either lists versions as "1.7.33, 2.1.9 or 2.3.2".
+func either(versions []string) string {
+	last := len(versions) - 1
+	if last == 0 {
+		return versions[0]
+	}
+	return strings.Join(versions[:last], ", ") + " or " + versions[last]
 }
 
 // ended returns the parts of the table that are no longer maintained on that day.
@@ -225,5 +297,19 @@ cluster is the same for all versions of Kubernetes, and its images can be replac
 Where the third column is empty, the project publishes no day; where the fourth is, it maintains its newest series until
 the next ones are out.
 `)
+	page.WriteString(`
+## Known flaws
+
+With the day on which each was made known. A test fails when the table takes a version with one of them, unless the last
+column has the reason why it is not reached; advisories were last looked up on ` + checked + `.
+
+| component | advisory | published | flaw | fixed in | why it may stay |
+|---|---|---|---|---|---|
+`)
+	for _, advisory := range components.Advisories() {
+		fmt.Fprintf(&page, "| %s | [%s](https://www.cve.org/CVERecord?id=%[2]s) | %s | %s | %s | %s |\n",
+			advisory.Component, advisory.ID, advisory.Published, advisory.Flaw, strings.Join(advisory.Fixed, ", "),
+			advisory.Unreached)
+	}
 	return page.String()
 }

@@ -25,9 +25,9 @@ type addon struct {
 // plugin, kube-proxy, CoreDNS, the konnectivity agent, local-path-provisioner with its helper, and where optional is
 // set MetalLB and metrics-server.
 //
-// Names and tags are those that Argosy asks for by default. Three have another version than their tag, since that one
-// is not to be had as a Go module or Debian package: flannel-cni-plugin has the plugin of the CNI plugins v0.9.1,
-// local-path-provisioner v0.0.30, and busybox 1.35.
+// Names are those that Argosy asks for by default, and tags have the versions of its table. Three have another version
+// than their tag, since that one is not to be had as a Go module or Debian package: flannel-cni-plugin has the plugin
+// of the CNI plugins v0.9.1, local-path-provisioner v0.0.30, and busybox 1.35.
 func (b *Builder) AddonImages(ctx context.Context, version string, optional bool) ([]string, error) {
 	agent, err := agentTag(version)
 	if err != nil {
@@ -58,13 +58,20 @@ func (b *Builder) AddonImages(ctx context.Context, version string, optional bool
 // addons are all images; network and busybox are the trees beneath those that need more than their program.
 func (b *Builder) addons(version, agent, network, busybox string) []addon {
 	kubernetes := func(ctx context.Context) (string, error) { return b.Kubernetes(ctx, version) }
+	tag := components.AddonVersion
 	const nonroot, nobody = "65532:65532", "65534:65534"
 	return []addon{
-		{"ghcr.io/flannel-io/flannel:v0.26.7", "/opt/bin/flanneld", b.buildFlannel, network, "", false},
-		{"ghcr.io/flannel-io/flannel-cni-plugin:v1.6.2-flannel1", "/flannel", b.buildFlannelCNI, busybox, "", false},
+		{
+			"ghcr.io/flannel-io/flannel:v" + tag(components.Flannel), "/opt/bin/flanneld", b.buildFlannel,
+			network, "", false,
+		},
+		{
+			"ghcr.io/flannel-io/flannel-cni-plugin:v" + tag(components.FlannelCNIPlugin), "/flannel", b.buildFlannelCNI,
+			busybox, "", false,
+		},
 		{"registry.k8s.io/kube-proxy:" + version, "/usr/local/bin/kube-proxy", kubernetes, network, "", false},
 		{
-			"docker.io/coredns/coredns:" + components.AddonVersion(components.CoreDNS), "/coredns", b.buildCoreDNS,
+			"docker.io/coredns/coredns:" + tag(components.CoreDNS), "/coredns", b.buildCoreDNS,
 			"", nonroot, false,
 		},
 		{
@@ -72,15 +79,16 @@ func (b *Builder) addons(version, agent, network, busybox string) []addon {
 			"", nonroot, false,
 		},
 		{
-			"docker.io/rancher/local-path-provisioner:v0.0.31", "/usr/bin/local-path-provisioner",
-			b.buildLocalPathProvisioner, "", "", false,
+			"docker.io/rancher/local-path-provisioner:v" + tag(components.LocalPathProvisioner),
+			"/usr/bin/local-path-provisioner", b.buildLocalPathProvisioner,
+			"", "", false,
 		},
-		{"docker.io/library/busybox:1.36.1", "", nil, busybox, "", false},
-		{"quay.io/metallb/controller:v0.14.9", "/controller", b.buildMetalLB, "", "", true},
-		{"quay.io/metallb/speaker:v0.14.9", "/speaker", b.buildMetalLB, "", "", true},
+		{"docker.io/library/busybox:" + tag(components.Busybox), "", nil, busybox, "", false},
+		{"quay.io/metallb/controller:v" + tag(components.MetalLB), "/controller", b.buildMetalLB, "", "", true},
+		{"quay.io/metallb/speaker:v" + tag(components.MetalLB), "/speaker", b.buildMetalLB, "", "", true},
 		{
-			"registry.k8s.io/metrics-server/metrics-server:v0.8.0", "/metrics-server", b.buildMetricsServer,
-			"", nobody, true,
+			"registry.k8s.io/metrics-server/metrics-server:v" + tag(components.MetricsServer), "/metrics-server",
+			b.buildMetricsServer, "", nobody, true,
 		},
 		// No addon: the tests run it in pods.
 		{"lab.argosy.dev/web:v1", "/web", b.web, busybox, "", false},
