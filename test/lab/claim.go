@@ -9,8 +9,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 )
+
+// held keeps claimed files open, and with them their locks, until the process ends: the collector closes a file that
+// nothing refers to any more.
+var held sync.Map
 
 // Claim reserves the lab for this process until it ends; the error of another process names user. Tests, benchmarks and
 // the demo claim it: two at once would take each other's machines away.
@@ -32,8 +37,8 @@ func (l *Lab) Claim(user string) error {
 		_ = file.Close()
 		return fmt.Errorf("locking %q: %w", path, err)
 	}
-	// The file stays open, and with it the lock, until the process ends.
 	l.claim = file
+	held.Store(file, true)
 	holder := fmt.Sprintf("%s (process %d) is at work on it", user, os.Getpid())
 	if err := os.WriteFile(path, []byte(holder), 0o600); err != nil {
 		return fmt.Errorf("noting who claims the lab: %w", err)

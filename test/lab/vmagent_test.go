@@ -128,7 +128,7 @@ func TestCommandInGuestIsKilledWhenContextEnds(t *testing.T) {
 		cancel()
 	}()
 	_, err := served.run(ctx, nil, "sleep", "inf")
-	assert.ErrorContains(t, err, "context canceled")
+	assert.ErrorIs(t, err, context.Canceled)
 	last := fake.asked[len(fake.asked)-1]
 	assert.Equal(t, last.Execute, "guest-exec")
 	assert.DeepEqual(t, last.Arguments.(map[string]any)["arg"], []any{"-KILL", "7"})
