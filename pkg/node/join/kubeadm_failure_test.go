@@ -175,6 +175,12 @@ func TestAKubeletThatCannotStartEndsKubeadm(t *testing.T) {
 				"connection refused\"\n",
 			"failed to run Kubelet: cannot create certificate signing request: ", errclass.Transient,
 		},
+		"the kubelet has started again": {
+			"E0102 15:04:05.678901 1234 run.go:72] \"command failed\" err=\"failed to run Kubelet: no swap\"\n" +
+				strings.Repeat("\tsyncFrequency: 1m0s\n", 100) +
+				"E0102 15:04:06.678901 1235 bootstrap.go:9] \"Unhandled Error\" err=\"unable to read a certificate\"\n",
+			"failed to run Kubelet: no swap", errclass.Permanent,
+		},
 		"no error": {head, "its journal has no error", errclass.Permanent},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,10 +1,12 @@
 package join
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,12 +50,9 @@ func whileKubeletStarts(
 
 // kubeletFailed returns the error of a join whose kubelet cannot start, with the kubelet's own words as the cause.
 func kubeletFailed(ctx context.Context, c *node.Context) error {
-	err := withJournal(ctx, c, "kubelet.service", errKubeletRestarts)
-	var failure *node.Failure
-	if !errors.As(err, &failure) {
-		return err
-	}
-	cause := lastKubeletError(failure.Tail)
+	journal := journalOf(ctx, c, "kubelet.service", restartsLines)
+	failure := journalFailure("kubelet.service", journal, errKubeletRestarts)
+	cause := lastKubeletError(journal)
 	class := errclass.Permanent
 	if isNetwork(cause) {
 		class = errclass.Transient
@@ -67,28 +66,45 @@ func kubeletFailed(ctx context.Context, c *node.Context) error {
 	return failure
 }
 
+// restartsLines are enough for several starts of a kubelet, which prints its configuration, one value a line.
+const restartsLines = 2000
+
 var (
 	// klogLine is a line of a component: "E0102 15:04:05.678901    1234 run.go:72] "…"".
-	klogLine = regexp.MustCompile(`^([EF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ [^ \]]+\] (.*)$`)
+	klogLine = regexp.MustCompile(`^([EF])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ([^ \]]+)\] (.*)$`)
 	// klogError is the value of err in such a line.
 	klogError = regexp.MustCompile(`\berr=("(?:[^"\\]|\\.)*")`)
 )
 
-// lastKubeletError returns the last error in lines of the kubelet's journal; "" if there is none.
+// lastKubeletError returns the error with which a kubelet ended last, by lines of its journal; where none tells that it
+// ended, the last error; "" if there is none. A kubelet that has just started again has errors before its last one.
 func lastKubeletError(lines []string) string {
-	for i := len(lines) - 1; i >= 0; i-- {
-		line := strings.TrimSpace(lines[i])
-		if match := klogLine.FindStringSubmatch(line); match != nil {
-			if quoted := klogError.FindStringSubmatch(match[2]); quoted != nil {
-				if text, err := strconv.Unquote(quoted[1]); err == nil {
-					return text
-				}
-			}
-			return match[2]
+	last := ""
+	for _, line := range slices.Backward(lines) {
+		text, ends := kubeletError(strings.TrimSpace(line))
+		if ends {
+			return text
 		}
+		last = cmp.Or(last, text)
+	}
+	return last
+}
+
+// kubeletError returns the error in a line, or "", and whether the kubelet ended with it: components print that from
+// the run.go of their command line, or as a fatal line.
+func kubeletError(line string) (text string, ends bool) {
+	match := klogLine.FindStringSubmatch(line)
+	if match == nil {
 		if strings.HasPrefix(line, "Error: ") || strings.HasPrefix(line, "panic: ") {
-			return line
+			return line, true
+		}
+		return "", false
+	}
+	text, ends = match[3], match[1] == "F" || strings.HasPrefix(match[2], "run.go:")
+	if quoted := klogError.FindStringSubmatch(text); quoted != nil {
+		if unquoted, err := strconv.Unquote(quoted[1]); err == nil {
+			return unquoted, ends
 		}
 	}
-	return ""
+	return text, ends
 }

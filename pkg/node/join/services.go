@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
@@ -185,11 +186,26 @@ func systemctl(ctx context.Context, c *node.Context, args ...string) error {
 
 // withJournal adds the unit's last lines of the journal to an error: systemctl does not print the cause.
 func withJournal(ctx context.Context, c *node.Context, unit string, err error) error {
-	command := host.Command{Argv: []string{"journalctl", "--unit", unit, "--no-pager", "--lines=20", "--output=cat"}}
+	return journalFailure(unit, journalOf(ctx, c, unit, tailLines), err)
+}
+
+// tailLines is how many of a unit's last lines a failure has.
+const tailLines = 20
+
+// journalOf returns a unit's last lines.
+func journalOf(ctx context.Context, c *node.Context, unit string, lines int) []string {
+	command := host.Command{Argv: []string{
+		"journalctl", "--unit", unit, "--no-pager", "--lines=" + strconv.Itoa(lines), "--output=cat",
+	}}
 	output, _ := c.Host.Runner.Run(context.WithoutCancel(ctx), command)
+	return host.Tail(output, lines)
+}
+
+// journalFailure returns a failure with the last of a unit's lines.
+func journalFailure(unit string, lines []string, err error) *node.Failure {
 	shown := host.Command{Argv: []string{"journalctl", "--unit", unit}}
 	return &node.Failure{
-		Err: err, Command: shown.String(), Tail: host.Tail(output, 20),
+		Err: err, Command: shown.String(), Tail: lines[max(0, len(lines)-tailLines):],
 		Hint: "see " + shown.String() + " on the machine",
 	}
 }
