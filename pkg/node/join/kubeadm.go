@@ -216,12 +216,16 @@ func runKubeadm(ctx context.Context, c *node.Context) error {
 	return err
 }
 
-// stopBootstrapKubelet stops a kubelet that still tries to join with the token, which must not stay on the disk.
+// stopBootstrapKubelet stops a kubelet that still tries to join with the token, and removes the token, which must not
+// stay on the disk. A kubelet that has its own credentials by now goes on.
 func stopBootstrapKubelet(ctx context.Context, c *node.Context) error {
-	if !c.Host.Exists(layout.BootstrapConf) || notJoined(c.Host, c.Operation.Join) == "" {
+	if !c.Host.Exists(layout.BootstrapConf) {
 		return nil
 	}
-	err := systemctl(context.WithoutCancel(ctx), c, "stop", "kubelet.service")
+	var err error
+	if notJoined(c.Host, c.Operation.Join) != "" {
+		err = systemctl(context.WithoutCancel(ctx), c, "stop", "kubelet.service")
+	}
 	return errors.Join(err, c.Host.Remove(layout.BootstrapConf))
 }
 

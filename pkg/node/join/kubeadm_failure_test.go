@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 	"gotest.tools/v3/assert/cmp"
@@ -139,6 +140,20 @@ func TestTheCauseOfAKubeadmThatFailsIsItsFirstLine(t *testing.T) {
 			assert.Equal(t, len(m.below("/var/lib/argosy/ops/op")), 0)
 		})
 	}
+}
+
+// The kubelet got its certificate before kubeadm failed: the next attempt finishes the join, without a token.
+func TestNoTokenStaysBesideAKubeletsOwnCredentials(t *testing.T) {
+	m := newMachine(t)
+	m.programs.answers["kubeadm"] = func([]string) (string, error) {
+		m.write(layout.BootstrapConf, testToken)
+		m.joined(m.ca, m.join.Server, "m1", time.Now().Add(time.Hour))
+		return "", errors.New("exit status 1")
+	}
+	_, err := applyKubeadm(context.Background(), m.context)
+	assert.ErrorContains(t, err, "exit status 1")
+	assert.Assert(t, !m.host.Exists(layout.BootstrapConf))
+	assert.Assert(t, !m.programs.called("systemctl stop kubelet.service"))
 }
 
 // kubeadm would wait for four minutes.
