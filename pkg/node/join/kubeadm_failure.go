@@ -137,6 +137,8 @@ func (r kubeadmReport) hint(server string) string {
 	switch {
 	case strings.Contains(text, "already exists in the cluster"):
 		return "give the machine another nodeName in argosy.yaml, or delete that node if its machine is gone"
+	case isUnregistered(text):
+		return "see journalctl --unit kubelet on the machine: the kubelet has not registered its node yet"
 	case r.checks:
 		return "correct it on the machine, or name the check in joinNode.nodeRegistration.ignorePreflightErrors"
 	case isNetwork(text):
@@ -152,10 +154,17 @@ func (r kubeadmReport) hint(server string) string {
 // class returns Transient when the phase failed because the API server did not answer, which may be gone at the next
 // attempt, else Permanent.
 func (r kubeadmReport) class() errclass.Class {
-	if !r.checks && isNetwork(strings.Join(r.causes, " ")) {
+	text := strings.Join(r.causes, " ")
+	if !r.checks && (isNetwork(text) || isUnregistered(text)) {
 		return errclass.Transient
 	}
 	return errclass.Permanent
+}
+
+// isUnregistered reports whether a cause is that a kubelet with credentials has not made its Node yet: one that could
+// not start is started again by systemd, and makes it then.
+func isUnregistered(cause string) bool {
+	return strings.Contains(cause, "failed to get corresponding node: nodes ") && strings.Contains(cause, "not found")
 }
 
 // isNetwork reports whether a cause is that the API server did not answer. The kubelet's own health endpoint is on the

@@ -68,6 +68,12 @@ func TestTheCauseOfAKubeadmThatFailsIsItsFirstLine(t *testing.T) {
 				"context deadline exceeded\n" + trace,
 			joining + `, phase kubelet-start: cannot get Node "m1": `, "does not answer", errclass.Transient, 0,
 		},
+		"the kubelet has made no node yet": {
+			"error: unable to fetch the kubeadm-config ConfigMap: failed to get node registration: failed to get " +
+				"corresponding node: nodes \"m1\" not found\n" + trace,
+			joining + ": unable to fetch the kubeadm-config ConfigMap: failed to get node registration: ",
+			"has not registered its node", errclass.Transient, 0,
+		},
 		"the name is taken": {
 			"error execution phase kubelet-start: a Node with name \"m1\" and status \"Ready\" already exists in the " +
 				"cluster. You must delete the existing Node or change the name of this new joining Node\n" + trace,
