@@ -48,9 +48,13 @@ func faultsOf(c virtualCluster) []fault {
 
 // joinFaults returns the faults that are injected while m1 joins. Each must end with a Ready node.
 func joinFaults() []fault {
-	return append(faultsOf(teamA()), fault{"sshd is killed", func(t *testing.T, _ string) {
-		assert.NilError(t, env.Lab.KillSSHD(t.Context(), "m1"))
-	}})
+	faults := faultsOf(teamA())
+	if wholeSuite {
+		faults = append(faults, fault{"sshd is killed", func(t *testing.T, _ string) {
+			assert.NilError(t, env.Lab.KillSSHD(t.Context(), "m1"))
+		}})
+	}
+	return faults
 }
 
 func TestJoinSurvivesFaultsWhileBundleArrives(t *testing.T) {

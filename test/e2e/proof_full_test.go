@@ -13,6 +13,9 @@ import (
 	"argosy.dev/argosy/test/proof"
 )
 
+// wholeSuite is true for the tests with tag full, which inject more faults of each kind.
+const wholeSuite = true
+
 // shown has the results of this run, by key.
 var shown = struct {
 	sync.Mutex
