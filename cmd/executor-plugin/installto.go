@@ -9,20 +9,30 @@ import (
 	"github.com/spf13/cobra"
 
 	"argosy.dev/argosy/internal/atomicfile"
+	"argosy.dev/argosy/internal/store"
 )
 
 // installToCommand is for an init container: the control plane's image has no executor-plugin in it, and the container
 // that serves bundles needs both.
 func installToCommand() *cobra.Command {
-	return &cobra.Command{
+	var database string
+	command := &cobra.Command{
 		Use:    "install-to DIR",
 		Short:  "Copy this program to DIR/executor-plugin",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if database != "" {
+				if err := store.CheckFileSystem(database); err != nil {
+					return err
+				}
+			}
 			return installTo(args[0])
 		},
 	}
+	command.Flags().StringVar(&database, "database", "",
+		"also check that this folder is on a file system that may hold a SQLite database")
+	return command
 }
 
 // installTo copies by rename: a container that is restarted never finds half a program, and one that runs is not

@@ -13,7 +13,12 @@ import (
 func TestTheProgramPlacesACopyOfItself(t *testing.T) {
 	dir := t.TempDir()
 	assert.NilError(t, os.WriteFile(filepath.Join(dir, "executor-plugin"), []byte("an older one"), 0o600))
-	_, _, err := run(t, "install-to", dir)
+	_, _, err := run(t, "install-to", "--database="+filepath.Join(dir, "none"), dir)
+	assert.ErrorContains(t, err, "asking for the file system")
+	unchanged, err := os.ReadFile(filepath.Join(dir, "executor-plugin"))
+	assert.NilError(t, err)
+	assert.Equal(t, string(unchanged), "an older one")
+	_, _, err = run(t, "install-to", "--database="+dir, dir)
 	assert.NilError(t, err)
 	own, err := os.Executable()
 	assert.NilError(t, err)

@@ -24,10 +24,11 @@ const terminationLog = "/dev/termination-log"
 func storeCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:    "store",
-		Short:  "Move a cluster's state between its store and an archive (run by Jobs)",
+		Short:  "Move a cluster's state between its store and an archive, and mend the store (run by Jobs)",
 		Hidden: true,
 	}
-	command.AddCommand(storeDumpCommand(), storeReadCommand(), storePrepareCommand(), storeLoadCommand())
+	command.AddCommand(storeDumpCommand(), storeReadCommand(), storePrepareCommand(), storeLoadCommand(),
+		storeReplaceMemberCommand(), storeMaintainCommand())
 	return command
 }
 
@@ -37,7 +38,7 @@ func printTo(out io.Writer) func(string) {
 }
 
 // writeResult writes the result to the termination message, from which the plugin reads it; outside of a pod it prints.
-func writeResult(out io.Writer, result store.Result) error {
+func writeResult(out io.Writer, result any) error {
 	text, err := json.Marshal(result)
 	if err != nil {
 		return fmt.Errorf("encoding the result: %w", err)
@@ -156,6 +157,51 @@ func storePrepareCommand() *cobra.Command {
 	}
 	command.Flags().StringVar(&file, "file", "", "the database")
 	command.Flags().Int64Var(&revision, "revision", 0, "the last revision that clients may remember")
+	return command
+}
+
+func storeReplaceMemberCommand() *cobra.Command {
+	var access store.Access
+	var lost store.Member
+	command := &cobra.Command{
+		Use:   "replace-member",
+		Short: "Remove a member of etcd whose data is lost, and add it anew",
+		Args:  program.NoArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			out := command.OutOrStdout()
+			if err := store.ReplaceMember(command.Context(), access, lost, printTo(out)); err != nil {
+				return err
+			}
+			return writeResult(out, store.Maintained{})
+		},
+	}
+	accessFlags(command, &access)
+	flags := command.Flags()
+	flags.StringVar(&lost.Name, "member", "", "the member's name")
+	flags.StringVar(&lost.Client, "client-url", "", "where clients reach it, one of the endpoints")
+	flags.StringVar(&lost.Peer, "peer-url", "", "where members reach it")
+	for _, name := range []string{"member", "client-url", "peer-url"} {
+		_ = command.MarkFlagRequired(name)
+	}
+	return command
+}
+
+func storeMaintainCommand() *cobra.Command {
+	var access store.Access
+	command := &cobra.Command{
+		Use:   "maintain",
+		Short: "Defragment etcd where that gives space back, and mend the alarm NOSPACE",
+		Args:  program.NoArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			out := command.OutOrStdout()
+			maintained, err := store.Maintain(command.Context(), access, printTo(out))
+			if err != nil {
+				return err
+			}
+			return writeResult(out, maintained)
+		},
+	}
+	accessFlags(command, &access)
 	return command
 }
 

@@ -27,6 +27,9 @@ type Result struct {
 	// Removed are old archives that went, as many as there is room to name; Gone is how many went.
 	Removed []string `json:"removed,omitempty"`
 	Gone    int      `json:"gone,omitempty"`
+	// Maintained describes the maintenance of the store after its archive was written, and Unmaintained its error.
+	Maintained   Maintained `json:"maintained,omitzero"`
+	Unmaintained string     `json:"unmaintained,omitempty"`
 	// Manifest without its parts.
 	Manifest
 }
@@ -43,7 +46,8 @@ type Order struct {
 	About
 }
 
-// Backup writes an archive, reads it again from its first to its last byte, and removes old ones only then.
+// Backup writes an archive, reads it again from its first to its last byte, and removes old ones only then. At the end
+// it maintains the store; see Maintain.
 func Backup(ctx context.Context, order Order, report func(string)) (Result, error) {
 	started := time.Now()
 	client, err := order.Connect()
@@ -73,6 +77,10 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 	}
 	result, err := archive.Result()
 	result.Gone, result.Removed = len(removed), removed[:min(len(removed), maxNamed)]
+	var unmaintained error
+	if result.Maintained, unmaintained = Maintain(ctx, order.Access, report); unmaintained != nil {
+		result.Unmaintained = unmaintained.Error() // the archive is there nevertheless
+	}
 	result.Seconds = time.Since(started).Seconds()
 	return result, err
 }
