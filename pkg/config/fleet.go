@@ -78,6 +78,9 @@ type HostedControlPlane struct {
 	// the plugin's own.
 	// +at=control plane +effect=replaces the control plane's pods +example=registry.example.com/argosy:v1
 	Image string `json:"image,omitempty"`
+	// Ephemeral accepts a deployed etcd of one member whose state ends with its pod, for trying things out.
+	// +example=true
+	Ephemeral bool `json:"ephemeral,omitempty"`
 }
 
 // SSH is how to reach a machine. Empty fields of a machine's own SSH take the fleet's value.

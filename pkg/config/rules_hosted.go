@@ -36,7 +36,9 @@ func (c *Cluster) checkHosted(v, f *document) {
 	v.refuse(notProvisioned())
 	v.checkExternalDatabase(c.VCluster.ControlPlane.BackingStore.Database.External)
 	v.checkHostedReplicas(c.VCluster.ControlPlane.StatefulSet)
+	v.checkSharedDatabase(c)
 	v.checkMembers(c.VCluster.ControlPlane.BackingStore.Etcd.Deploy)
+	v.checkMembersVolumes(c.VCluster.ControlPlane.BackingStore.Etcd.Deploy, c.Fleet.ControlPlane.Ephemeral)
 	v.checkExposure(c.VCluster.ControlPlane)
 	v.checkArguments(c.VCluster, c.KubernetesVersion())
 	v.checkNetworkPolicy(c.VCluster)
@@ -95,6 +97,37 @@ func (d *document) checkMembers(e DeployedEtcd) {
 		d.add("controlPlane.backingStore.etcd.deploy.statefulSet.scheduling.podManagementPolicy",
 			"OrderedReady would start the second member when the first is ready, and the first is not ready before "+
 				"it has found the second", "use Parallel")
+	}
+}
+
+// checkSharedDatabase refuses a volume for SQLite that several hosts may mount: such a volume is a network file system,
+// and SQLite's write-ahead log is shared memory between the pods of one host.
+func (d *document) checkSharedDatabase(c *Cluster) {
+	if c.Store().Kind != StoreSQLite {
+		return
+	}
+	for i, mode := range c.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim.AccessModes {
+		if mode == string(corev1.ReadWriteMany) {
+			d.add(fmt.Sprintf("controlPlane.statefulSet.persistence.volumeClaim.accessModes[%d]", i),
+				"ReadWriteMany is of network file systems, on which SQLite's database may be damaged",
+				"use ReadWriteOnce, with a class of local or block devices, or "+
+					"controlPlane.backingStore.etcd.deploy.enabled: true")
+		}
+	}
+}
+
+// checkMembersVolumes refuses etcd without volumes: of three members two may restart at once, and a member that comes
+// back empty takes its vote back. One member loses all its state, which the fleet has to accept.
+func (d *document) checkMembersVolumes(e DeployedEtcd, ephemeral bool) {
+	const key = "controlPlane.backingStore.etcd.deploy.statefulSet.persistence.volumeClaim.enabled"
+	switch s := e.StatefulSet; {
+	case !e.Enabled || s.Persistence.VolumeClaim.On():
+	case s.HighAvailability.Replicas > 1:
+		d.add(key, "without volumes a member that restarts has lost its vote, and two of them the cluster",
+			"remove it; for trying things out, one member is enough")
+	case !ephemeral:
+		d.add(key, "without a volume the cluster ends with etcd's pod",
+			"remove it; or set controlPlane.ephemeral: true in argosy.yaml, for trying things out")
 	}
 }
 

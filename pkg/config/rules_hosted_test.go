@@ -81,6 +81,18 @@ func TestAHostedControlPlaneIsCheckedValueByValue(t *testing.T) {
 		},
 		"volume once": {provisioned("statefulSet: {persistence: {volumeClaim: {accessModes: " +
 			"[ReadWriteOncePod]}}}"), set + "persistence.volumeClaim.accessModes[0]", "use ReadWriteOnce"},
+		"volume of many hosts": {
+			provisioned("statefulSet: {persistence: {volumeClaim: {accessModes: [ReadWriteMany]}}}"),
+			set + "persistence.volumeClaim.accessModes[0]", "of network file systems",
+		},
+		"members without volumes": {
+			deployed("{highAvailability: {replicas: 3}, persistence: {volumeClaim: {enabled: false}}}"),
+			etcd + "persistence.volumeClaim.enabled", "one member is enough",
+		},
+		"a member without a volume": {
+			deployed("{persistence: {volumeClaim: {enabled: false}}}"), etcd + "persistence.volumeClaim.enabled",
+			"set controlPlane.ephemeral: true in argosy.yaml",
+		},
 		"bind address": {
 			provisioned("proxy: {bindAddress: 127.0.0.1}"), "controlPlane.proxy.bindAddress",
 			"no address at which machines can reach",
@@ -150,6 +162,19 @@ func TestValidSettingsOfAHostedControlPlaneAreAccepted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { parse(t, vcluster, hostedFleet) })
 	}
+}
+
+func TestOneMemberWithoutAVolumeIsForTryingOut(t *testing.T) {
+	const fleet = hostedFleet + "controlPlane: {ephemeral: true}\n"
+	deployed := func(replicas string) string {
+		return provisioned("backingStore: {etcd: {deploy: {enabled: true, statefulSet: {highAvailability: {replicas: " +
+			replicas + "}, persistence: {volumeClaim: {enabled: false}}}}}}")
+	}
+	parse(t, deployed("1"), fleet)
+	only(t, problemsOf(t, deployed("3"), fleet),
+		"controlPlane.backingStore.etcd.deploy.statefulSet.persistence.volumeClaim.enabled", "has lost its vote")
+	parse(t, provisioned("backingStore: {etcd: {deploy: {enabled: true, statefulSet: {persistence: {volumeClaim: "+
+		"{accessModes: [ReadWriteMany]}}}}}}"), hostedFleet)
 }
 
 func TestThePortsAndVolumesOfAHostedClusterHaveDefaults(t *testing.T) {
