@@ -46,7 +46,7 @@ func TestArgumentsOfTheUserReplaceArgosysInEveryProgram(t *testing.T) {
 	}
 	k8s.ControllerManager.ExtraArgs = []string{"--profiling=true", "--cluster_name=mine"}
 	k8s.Scheduler.ExtraArgs = []string{"--profiling=true"}
-	etcd, err := p.etcd("digest")
+	etcd, err := p.etcd("digest", keptOfEtcd{})
 	assert.NilError(t, err)
 	containers := append(p.containers(), etcd.Spec.Template.Spec.Containers...)
 	for _, container := range containers {

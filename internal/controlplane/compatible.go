@@ -23,7 +23,7 @@ import (
 //	no    yes          –       refused: the keys of a control plane were removed
 //	no    no           yes     refused: new keys do not fit its state
 //	yes   no           –       allowed with the identity that it was created with
-//	yes   yes          –       the same, and with members, volume and version that the running ones can change to
+//	yes   yes          –       the same, and with members, volumes and version that the running ones can change to
 func (p *Provisioner) checkCompatible(ctx context.Context, previous *config.Identity) error {
 	if previous != nil {
 		if err := p.CheckImmutable(*previous); err != nil {
@@ -114,6 +114,11 @@ func (p *Provisioner) checkChange(ctx context.Context, held sets) error {
 		})
 	}
 	p.compareMembers(held.etcd, add)
+	p.compareEtcdImage(held.etcd, add)
+	p.compareFixed(held, add)
+	if err := p.compareClaims(ctx, add); err != nil {
+		return err
+	}
 	if err := p.compareVolume(ctx, held.controlPlane, add); err != nil {
 		return err
 	}

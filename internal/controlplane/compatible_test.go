@@ -26,7 +26,7 @@ func existing(t *testing.T, vcluster string) *Provisioner {
 	assert.NilError(t, err)
 	controlplanetest.Add(t, p.Cluster, set)
 	if p.Cluster.Store().Kind == config.StoreEtcd {
-		etcd, err := p.etcd("digest")
+		etcd, err := p.etcd("digest", keptOfEtcd{})
 		assert.NilError(t, err)
 		controlplanetest.Add(t, p.Cluster, etcd)
 	}

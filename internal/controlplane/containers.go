@@ -280,10 +280,15 @@ func (p *Provisioner) endpointFollower() corev1.Container {
 	return container
 }
 
-// installProgram returns the init container that copies Argosy's program into a volume.
+// installProgram returns the init container that copies Argosy's program into a volume. Before SQLite's database is
+// opened it checks the file system of its volume, as the pod's own runtime shows it.
 func (p *Provisioner) installProgram() corev1.Container {
-	container := p.program("program", []string{"install-to", programDir},
-		corev1.VolumeMount{Name: volumeProgram, MountPath: programDir})
+	args, mounts := []string{"install-to"}, []corev1.VolumeMount{{Name: volumeProgram, MountPath: programDir}}
+	if p.Persists() {
+		args = append(args, "--database="+dataDir)
+		mounts = append(mounts, corev1.VolumeMount{Name: volumeData, MountPath: dataDir})
+	}
+	container := p.program("program", append(args, programDir), mounts...)
 	container.Resources = requests("5m", "16Mi")
 	return container
 }

@@ -21,6 +21,7 @@ import (
 	"argosy.dev/argosy/internal/controlplane/certificates"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/internal/count"
+	"argosy.dev/argosy/internal/store"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
@@ -238,7 +239,7 @@ func (p *Provisioner) podInputs(ctx context.Context, k *certificates.Keys, endpo
 	}
 	inputs.digest = digestOf(read)
 	if p.Persists() {
-		claim, err := p.dataClaim()
+		claim, err := p.dataClaim(ctx)
 		if err != nil {
 			return inputs, err
 		}
@@ -282,11 +283,49 @@ func (p *Provisioner) runEtcd(ctx context.Context, k *certificates.Keys, report 
 	certs[certificates.EtcdCA+certificates.CertExtension] = k.Etcd.Cert
 	secret := p.Secret(p.Names().EtcdCerts(), certs)
 	secret.Labels = p.Names().Labels(hosted.Etcd)
-	changes, err := p.set(ctx, secret, p.etcdService(), p.budget(p.Names().Etcd(), hosted.Etcd))
+	state, err := p.clusterState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := p.set(ctx, secret, p.etcdService(), p.budget(p.Names().Etcd(), hosted.Etcd),
+		p.etcdConfig(state))
 	if err != nil {
 		return changes, fmt.Errorf("setting the objects that etcd's pods need: %w", err)
 	}
-	set, err := p.etcd(digestOf(certs))
+	replaced, err := p.replaceLostMember(ctx, report)
+	if err != nil {
+		return changes, err
+	}
+	made, err := p.rollOutEtcd(ctx, digestOf(certs), report)
+	changes = append(changes, made...)
+	if err != nil || state == store.MemberFounds && !replaced {
+		return changes, err
+	}
+	// All members are ready: the next one that comes without its data is refused again, until it is replaced.
+	_, err = p.set(ctx, p.etcdConfig(store.MemberFounds))
+	return changes, err
+}
+
+// rollOutEtcd has the members' volumes grow, sets the StatefulSet and waits for its pods.
+func (p *Provisioner) rollOutEtcd(ctx context.Context, certsDigest string,
+	report func(string),
+) ([]apply.Change, error) {
+	held, err := p.existingSets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := p.keptOf(ctx, held.etcd)
+	if err != nil {
+		return nil, err
+	}
+	if kept.image != "" {
+		report("etcd keeps image " + kept.image + ": the documents' etcd does not read data of a later minor version")
+	}
+	set, err := p.etcd(certsDigest, kept)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := p.growMembers(ctx)
 	if err != nil {
 		return changes, err
 	}
@@ -308,6 +347,9 @@ func (p *Provisioner) setClusterObjects(ctx context.Context, k *certificates.Key
 		return "", nil, err
 	}
 	if err := checkOwnState(held, k.Cluster.Cert); err != nil {
+		return "", nil, err
+	}
+	if err := p.mendSpace(ctx, cluster.Client, report); err != nil {
 		return "", nil, err
 	}
 	known, err := machinesKnow(ctx, cluster.Client, held, endpoint)

@@ -54,11 +54,11 @@ func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
 	s := p.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet
 	container := &set.Spec.Template.Spec.Containers[0]
 	container.Args = config.MergeArguments(container.Args, s.ExtraArgs)
-	if image := s.Image; image.Repository != "" {
-		container.Image, container.Command = p.ImageRef(image.Reference()), []string{"etcd"}
+	if s.Image.Repository != "" {
+		container.Command = []string{"etcd"}
 	}
 	return customize(set, podSettings{
-		key: "controlPlane.backingStore.etcd.deploy.statefulSet", main: "etcd", labels: s.Labels,
+		key: "controlPlane.backingStore.etcd.deploy.statefulSet", main: etcdContainerName, labels: s.Labels,
 		annotations: s.Annotations, pods: s.Pods, resources: s.Resources,
 		scheduling: s.Scheduling, security: s.Security, env: s.Env, volumes: s.Persistence.AddVolumes,
 		mounts:       s.Persistence.AddVolumeMounts,

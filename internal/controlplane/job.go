@@ -55,6 +55,8 @@ type Job struct {
 	// by nothing; unfinished Jobs of the component are then removed first.
 	Key  string
 	Args []string
+	// Archives mounts the volume with archives.
+	Archives bool
 	// ReadsCluster mounts the keys and the documents, which a backup holds beside the store.
 	ReadsCluster bool
 	// Store makes the store reachable.
@@ -101,14 +103,18 @@ func (p *Provisioner) jobPod(j Job) (corev1.PodSpec, error) {
 		args = append(slices.Clone(args), fmt.Sprintf("--answer=:%d", p.apiPort()), "--tls-cert="+cert(certServing),
 			"--tls-key="+key(certServing))
 	}
-	container := p.program(JobContainer, args, corev1.VolumeMount{Name: volumeBackups, MountPath: BackupsDir})
+	container := p.program(JobContainer, args)
 	pod := corev1.PodSpec{
 		RestartPolicy:                corev1.RestartPolicyNever,
-		Volumes:                      []corev1.Volume{claimed(volumeBackups, p.Names().Backups())},
 		SecurityContext:              podSecurity(),
 		ImagePullSecrets:             p.pullSecrets(),
 		AutomountServiceAccountToken: new(bool),
 		EnableServiceLinks:           new(bool),
+	}
+	if j.Archives {
+		pod.Volumes = append(pod.Volumes, claimed(volumeBackups, p.Names().Backups()))
+		container.VolumeMounts = append(container.VolumeMounts,
+			corev1.VolumeMount{Name: volumeBackups, MountPath: BackupsDir})
 	}
 	if j.ReadsCluster {
 		pod.Volumes = append(pod.Volumes, p.clusterVolumes()...)

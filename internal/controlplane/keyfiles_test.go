@@ -20,7 +20,7 @@ func everyPod(t *testing.T, p *Provisioner) map[string]corev1.PodSpec {
 	assert.NilError(t, err)
 	pods := map[string]corev1.PodSpec{"control plane": set.Spec.Template.Spec}
 	if p.Cluster.Store().Kind == config.StoreEtcd {
-		set, err := p.etcd("digest")
+		set, err := p.etcd("digest", keptOfEtcd{})
 		assert.NilError(t, err)
 		pods["etcd"] = set.Spec.Template.Spec
 	}

@@ -26,7 +26,7 @@ func (p *Provisioner) checkOwnership(ctx context.Context) error {
 		get   func(name string) (metav1.Object, error)
 	}{
 		{"Secret", wanted.secrets, getter(ctx, core.Secrets(namespace))},
-		{"ConfigMap", []string{p.Names().Config()}, getter(ctx, core.ConfigMaps(namespace))},
+		{"ConfigMap", wanted.configs, getter(ctx, core.ConfigMaps(namespace))},
 		{"Service", wanted.services, getter(ctx, core.Services(namespace))},
 		{"PersistentVolumeClaim", wanted.claims, getter(ctx, core.PersistentVolumeClaims(namespace))},
 		{"StatefulSet", wanted.sets, getter(ctx, p.Host.AppsV1().StatefulSets(namespace))},
@@ -51,7 +51,7 @@ func (p *Provisioner) checkOwnership(ctx context.Context) error {
 }
 
 // objectNames are names of objects, by kind.
-type objectNames struct{ secrets, services, claims, sets, policies []string }
+type objectNames struct{ secrets, configs, services, claims, sets, policies []string }
 
 // objectNames returns the names under which provisioning sets objects. A PodDisruptionBudget and a
 // NetworkPolicy have the name of their StatefulSet. The volume with archives is not among them: a site may bring its
@@ -60,6 +60,7 @@ func (p *Provisioner) objectNames() objectNames {
 	n := p.Names()
 	s := objectNames{
 		secrets:  []string{p.KubeconfigSecret(), n.Certs()},
+		configs:  []string{n.Config()},
 		services: []string{n.Service(), n.ControlPlane()},
 		sets:     []string{n.ControlPlane()},
 	}
@@ -71,12 +72,10 @@ func (p *Provisioner) objectNames() objectNames {
 	}
 	if p.Store().Kind == config.StoreEtcd {
 		s.secrets = append(s.secrets, n.EtcdCerts())
+		s.configs = append(s.configs, n.Etcd())
 		s.services = append(s.services, n.Etcd())
 		s.sets = append(s.sets, n.Etcd())
-		for i := range p.Store().Replicas {
-			// the name that a StatefulSet gives to the claims of its template
-			s.claims = append(s.claims, fmt.Sprintf("%s-%s-%d", volumeData, n.Etcd(), i))
-		}
+		s.claims = append(s.claims, p.etcdClaims()...)
 	}
 	if p.VCluster.Policies.NetworkPolicy.Enabled {
 		s.policies = s.sets

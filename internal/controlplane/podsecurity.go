@@ -30,7 +30,7 @@ func (p *Provisioner) CheckPods(ctx context.Context) error {
 	if p.Store().Kind != config.StoreEtcd {
 		return nil
 	}
-	if set, err = p.etcd(""); err != nil {
+	if set, err = p.etcd("", keptOfEtcd{}); err != nil {
 		return err
 	}
 	return p.checkPod(ctx, "controlPlane.backingStore.etcd.deploy.statefulSet", &set.Spec.Template)

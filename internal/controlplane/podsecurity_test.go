@@ -52,7 +52,7 @@ func TestEveryPodOfOursPassesRestricted(t *testing.T) {
 			assert.NilError(t, err)
 			check(t, "control plane", &set.Spec.Template)
 			if name == "etcd" {
-				set, err = p.etcd("")
+				set, err = p.etcd("", keptOfEtcd{})
 				assert.NilError(t, err)
 				check(t, "etcd", &set.Spec.Template)
 			}

@@ -57,7 +57,7 @@ func TestTheControlPlanesPods(t *testing.T) {
 			assert.NilError(t, err)
 			golden.Assert(t, string(text), "control-plane-"+name+".yaml")
 			if p.Cluster.Store().Kind == config.StoreEtcd {
-				etcd, err := p.etcd("digest")
+				etcd, err := p.etcd("digest", keptOfEtcd{})
 				assert.NilError(t, err)
 				text, err := yaml.Marshal(etcd)
 				assert.NilError(t, err)

@@ -1,8 +1,10 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,6 +15,7 @@ import (
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/certificates"
 	"argosy.dev/argosy/internal/controlplane/hosted"
+	"argosy.dev/argosy/internal/store"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -152,19 +155,19 @@ func (p *Provisioner) etcdService() *corev1.Service {
 }
 
 // etcd returns the StatefulSet of a deployed etcd; its certificates' digest is on its pods.
-func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
+func (p *Provisioner) etcd(certsDigest string, kept keptOfEtcd) (*appsv1.StatefulSet, error) {
 	claim, err := p.claim(volumeData,
 		p.VCluster.ControlPlane.BackingStore.Etcd.Deploy.StatefulSet.Persistence.VolumeClaim)
 	if err != nil {
 		return nil, err
 	}
 	pod := corev1.PodSpec{
-		Containers:                    []corev1.Container{p.etcdContainer()},
+		Containers:                    []corev1.Container{p.etcdContainer(cmp.Or(kept.image, p.etcdImage()))},
 		SecurityContext:               podSecurity(),
 		AutomountServiceAccountToken:  new(bool),
 		EnableServiceLinks:            new(bool),
 		TerminationGracePeriodSeconds: seconds(etcdGrace),
-		TopologySpreadConstraints:     spread(p.Names().Selector(hosted.Etcd)),
+		TopologySpreadConstraints:     p.spreadMembers(kept),
 	}
 	mountCerts(&pod, func(string) string { return p.Names().EtcdCerts() })
 	set := p.statefulSet(p.Names().Etcd(), hosted.Etcd, p.Store().Replicas, pod, certsDigest)
@@ -176,6 +179,7 @@ func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
 			})
 	} else {
 		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{*claim}
+		keepTemplates(set, kept.claims)
 	}
 	if err := p.customizeEtcd(set); err != nil {
 		return nil, err
@@ -184,16 +188,26 @@ func (p *Provisioner) etcd(certsDigest string) (*appsv1.StatefulSet, error) {
 	return set, nil
 }
 
+// spreadMembers keeps two members from one host as long as another host has none: with one host lost, the others still
+// have a majority. Members that are on one host already stay there.
+func (p *Provisioner) spreadMembers(kept keptOfEtcd) []corev1.TopologySpreadConstraint {
+	constraints := spread(p.Names().Selector(hosted.Etcd))
+	if p.Store().Replicas > 1 && !kept.sharesHosts {
+		constraints[0].WhenUnsatisfiable = corev1.DoNotSchedule
+	}
+	return constraints
+}
+
 // etcdGrace is how long a member may take to hand over its leadership, in seconds.
 const etcdGrace = 10
 
-func (p *Provisioner) etcdContainer() corev1.Container {
+func (p *Provisioner) etcdContainer(image string) corev1.Container {
 	own := fmt.Sprintf("https://$(POD_NAME).%s.%s.svc", p.Names().Etcd(), p.Namespace)
 	var members []string
 	for i, host := range p.etcdHosts() {
 		members = append(members, fmt.Sprintf("%s-%d=https://%s:%d", p.Names().Etcd(), i, host, etcdPeerPort))
 	}
-	container := p.container("etcd", []string{
+	container := p.container(etcdContainerName, append([]string{
 		"--name=$(POD_NAME)",
 		"--data-dir=" + dataDir + "/etcd",
 		fmt.Sprintf("--advertise-client-urls=%s:%d", own, etcdClientPort),
@@ -207,11 +221,21 @@ func (p *Provisioner) etcdContainer() corev1.Container {
 		"--trusted-ca-file=" + cert(certificates.EtcdCA),
 		"--peer-client-cert-auth=true", "--peer-cert-file=" + cert(certEtcdPeer),
 		"--peer-key-file=" + key(certEtcdPeer), "--peer-trusted-ca-file=" + cert(certificates.EtcdCA),
-	})
-	container.Env = []corev1.EnvVar{{
-		Name:      "POD_NAME",
-		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}},
-	}}
+	}, slices.Concat(corruptionChecks(image), p.quota())...))
+	container.Image = image
+	container.Env = []corev1.EnvVar{
+		{
+			Name:      "POD_NAME",
+			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}},
+		},
+		{
+			// read at each start, so that a member which is replaced joins without the others' being restarted
+			Name: store.InitialClusterState,
+			ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
+				LocalObjectReference: corev1.LocalObjectReference{Name: p.Names().Etcd()}, Key: clusterStateKey,
+			}},
+		},
+	}
 	container.Ports = []corev1.ContainerPort{
 		{Name: "client", ContainerPort: etcdClientPort, Protocol: corev1.ProtocolTCP},
 		{Name: "peer", ContainerPort: etcdPeerPort, Protocol: corev1.ProtocolTCP},
@@ -222,6 +246,7 @@ func (p *Provisioner) etcdContainer() corev1.Container {
 	for _, check := range []*corev1.Probe{container.ReadinessProbe, container.LivenessProbe, container.StartupProbe} {
 		check.HTTPGet.Scheme = corev1.URISchemeHTTP
 	}
+	container.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
 	container.Resources = requests("50m", "128Mi")
 	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeData, MountPath: dataDir})
 	return container

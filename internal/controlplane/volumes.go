@@ -1,10 +1,17 @@
 package controlplane
 
 import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
@@ -17,9 +24,26 @@ func (p *Provisioner) sharesState() bool {
 }
 
 // dataClaim returns the volume of the embedded database. It is a claim of its own rather than the StatefulSet's, since
-// the pod that takes over while another is replaced uses the same.
-func (p *Provisioner) dataClaim() (*corev1.PersistentVolumeClaim, error) {
-	return p.claim(p.Names().Data(), p.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim)
+// the pod that takes over while another is replaced uses the same. One that exists keeps its class where the documents
+// no longer name one: a claim without its class is one of another class, which is refused.
+func (p *Provisioner) dataClaim(ctx context.Context) (*corev1.PersistentVolumeClaim, error) {
+	wanted := p.VCluster.ControlPlane.StatefulSet.Persistence.VolumeClaim
+	held, err := p.Host.CoreV1().PersistentVolumeClaims(p.Namespace).Get(ctx, p.Names().Data(), metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("reading PersistentVolumeClaim %q: %w", p.Names().Data(), apply.Classify(err))
+	}
+	if err == nil && wanted.StorageClass == "" && held.Spec.StorageClassName != nil && setClass(held) {
+		wanted.StorageClass = *held.Spec.StorageClassName
+	}
+	return p.claim(p.Names().Data(), wanted)
+}
+
+// setClass reports whether Argosy gave a claim its class, rather than the host cluster its default.
+func setClass(claim *corev1.PersistentVolumeClaim) bool {
+	return slices.ContainsFunc(claim.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager == apply.Manager && entry.FieldsV1 != nil &&
+			strings.Contains(string(entry.FieldsV1.Raw), `"f:storageClassName"`)
+	})
 }
 
 // claim returns the PersistentVolumeClaim of a volume in the documents; nil when it is off.

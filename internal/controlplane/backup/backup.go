@@ -47,12 +47,18 @@ type Result struct {
 	Volume string `json:"volume"`
 }
 
-// String returns one line for people.
+// String returns the text for people: one line, and more where the store was mended or has to be.
 func (r Result) String() string {
 	text := fmt.Sprintf("archive %s in volume %s: %s, %s, revision %d, after %.1f s", r.Archive, r.Volume,
 		count.Of(r.Keys, "key"), size(r.Bytes), r.Revision, r.Seconds)
 	if r.Gone > 0 {
 		text += fmt.Sprintf("; %d older removed", r.Gone)
+	}
+	if done := r.Maintained.String(); done != "" {
+		text += "\n" + done
+	}
+	if r.Unmaintained != "" {
+		text += "\nthe store needs care: " + r.Unmaintained
 	}
 	return text
 }
@@ -109,7 +115,7 @@ func archive(ctx context.Context, p *controlplane.Provisioner, o Options, final 
 		return err
 	}
 	report("starting a pod beside the control plane")
-	_, err = runJob(ctx, p, dumpJob(p, o, final, about), result, report)
+	_, err = p.RunJob(ctx, dumpJob(p, o, final, about), result, report)
 	return err
 }
 
@@ -211,7 +217,7 @@ func dumpJob(p *controlplane.Provisioner, o Options, final bool, about store.Abo
 		key = "final backup"
 	}
 	return controlplane.Job{
-		Component: hosted.Backup, Key: key, ReadsCluster: true, Store: true,
+		Component: hosted.Backup, Key: key, Archives: true, ReadsCluster: true, Store: true,
 		Args: append(args, "--pki="+controlplane.PKIDir, "--documents="+controlplane.DocumentsDir,
 			"--about="+string(encoded), "--keep="+strconv.Itoa(o.Keep),
 			"--output="+path.Join(controlplane.BackupsDir, store.Name(p.Name, p.Now(), final))),

@@ -9,7 +9,6 @@ import (
 	"gotest.tools/v3/golden"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/internal/controlplane"
@@ -44,53 +43,6 @@ func TestPodsOfBackupsAndRestores(t *testing.T) {
 				golden.Assert(t, string(text), file+"-"+name+".yaml")
 			}
 		})
-	}
-}
-
-func TestJobHasSchedulingAndUserOfTheControlPlane(t *testing.T) {
-	job, err := provisioner(controlplanetest.New(t, controlplanetest.With(controlplanetest.CustomSection))).RenderJob(
-		controlplane.Job{Component: hosted.Backup, Store: true})
-	assert.NilError(t, err)
-	pod := job.Spec.Template.Spec
-	assert.DeepEqual(t, pod.NodeSelector, map[string]string{"pool": "control-planes"})
-	assert.Equal(t, pod.Tolerations[0].Key, "dedicated")
-	assert.Equal(t, *pod.SecurityContext.FSGroup, int64(1000))
-	assert.Equal(t, pod.ImagePullSecrets[0].Name, "registry-login")
-	assert.Equal(t, pod.HostAliases[0].IP, "192.0.2.1")
-}
-
-func TestUnfinishedJobOfTheSameKeyIsReused(t *testing.T) {
-	p := provisioner(controlplanetest.New(t, controlplanetest.SQLite))
-	made := controlplanetest.RunJobs(t, p.Cluster, func(*batchv1.Job) (string, int32) { return `{"archive":"a"}`, 0 })
-	unfinished := func(name, key string) {
-		job, err := p.RenderJob(controlplane.Job{Component: hosted.Backup, Key: key})
-		assert.NilError(t, err)
-		job.Name = name
-		assert.NilError(t, p.Host.(*fake.Clientset).Tracker().Add(job))
-	}
-	unfinished("other", "backup keep=3")
-	unfinished("same", "backup keep=7")
-	job, err := startJob(t.Context(), p, controlplane.Job{Component: hosted.Backup, Key: "backup keep=7"})
-	assert.NilError(t, err)
-	assert.Equal(t, job.Name, "same")
-	assert.Equal(t, len(*made), 0)
-	_, err = p.Host.BatchV1().Jobs("tenant").Get(t.Context(), "other", metav1.GetOptions{})
-	assert.ErrorContains(t, err, "not found")
-
-	job, err = startJob(t.Context(), p, controlplane.Job{Component: hosted.Backup})
-	assert.NilError(t, err)
-	assert.Equal(t, job.Name, "team-a-backup-20260301-120000", "a Job without a key is shared by none")
-}
-
-func TestFailedJobReportsItsLastLogLine(t *testing.T) {
-	for code, class := range map[int32]errclass.Class{1: errclass.Permanent, 2: errclass.Configuration} {
-		p := provisioner(controlplanetest.New(t, controlplanetest.SQLite))
-		controlplanetest.RunJobs(t, p.Cluster, func(*batchv1.Job) (string, int32) { return "", code })
-		var result store.Result
-		_, err := runJob(t.Context(), p, controlplane.Job{Component: hosted.Backup}, &result, func(string) {})
-		// the fake client has this text in every log
-		assert.ErrorContains(t, err, `running Job "team-a-backup-20260301-120000": fake logs`)
-		assert.Equal(t, errclass.ClassOf(err), class)
 	}
 }
 

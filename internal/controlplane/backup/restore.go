@@ -91,14 +91,14 @@ func load(ctx context.Context, p *controlplane.Provisioner, begun *controlplane.
 	report func(string),
 ) error {
 	var loaded store.Result
-	if _, err := runJob(ctx, p, loadJob(p, begun), &loaded, report); err != nil {
+	if _, err := p.RunJob(ctx, loadJob(p, begun), &loaded, report); err != nil {
 		return err
 	}
 	begun.Loaded = true
 	if err := p.NoteRestoration(ctx, begun); err != nil {
 		return err
 	}
-	return removeJobs(ctx, p.Cluster, hosted.Restore)
+	return p.RemoveJobs(ctx, hosted.Restore)
 }
 
 // loadJob loads an archive. Clients that remember the cluster from before have to notice that it went back. SQLite is
@@ -107,7 +107,7 @@ func load(ctx context.Context, p *controlplane.Provisioner, begun *controlplane.
 // API server's place for a while; see store.ServeHolding.
 func loadJob(p *controlplane.Provisioner, begun *controlplane.Restoration) controlplane.Job {
 	job := controlplane.Job{
-		Component: hosted.Restore, Key: "load " + begun.Archive, Store: true,
+		Component: hosted.Restore, Key: "load " + begun.Archive, Archives: true, Store: true,
 		Args: append([]string{
 			"store", "load", "--folder=" + controlplane.BackupsDir, "--cluster=" + p.Name,
 			"--archive=" + begun.Archive,
@@ -224,7 +224,7 @@ func restoreKeys(ctx context.Context, p *controlplane.Provisioner, o RestoreOpti
 		return nil, nil, err
 	}
 	var read store.Result
-	pod, err := runJob(ctx, p, controlplane.Job{Component: hosted.Restore, Args: []string{
+	pod, err := p.RunJob(ctx, controlplane.Job{Component: hosted.Restore, Archives: true, Args: []string{
 		"store", "read", "--folder=" + controlplane.BackupsDir, "--cluster=" + p.Name, "--archive=" + o.Archive,
 		"--seal-for=" + reader.Address(),
 	}}, &read, report)

@@ -22,6 +22,8 @@ const (
 	Etcd         = "etcd"
 	Backup       = "backup"
 	Restore      = "restore"
+	// Maintenance is on Jobs that mend a deployed etcd.
+	Maintenance = "maintenance"
 	// User is on Secrets with users' kubeconfigs.
 	User = "user"
 	// Machines is on objects about a cluster's machines rather than its control plane.

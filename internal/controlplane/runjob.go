@@ -1,4 +1,4 @@
-package backup
+package controlplane
 
 import (
 	"cmp"
@@ -16,18 +16,17 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"argosy.dev/argosy/internal/apply"
-	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/internal/store"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// runJob runs a Job and waits for its end. It returns the pod that succeeded; the program's termination message is
+// RunJob runs a Job and waits for its end. It returns the pod that succeeded; the program's termination message is
 // decoded into result. When ctx ends, the Job goes on and ends by itself.
-func runJob(ctx context.Context, p *controlplane.Provisioner, j controlplane.Job, result any,
+func (p *Provisioner) RunJob(ctx context.Context, j Job, result any,
 	report func(string),
 ) (*corev1.Pod, error) {
-	job, err := startJob(ctx, p, j)
+	job, err := p.startJob(ctx, j)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +35,7 @@ func runJob(ctx context.Context, p *controlplane.Provisioner, j controlplane.Job
 		return nil, fmt.Errorf("running Job %q: %w", job.Name, err)
 	}
 	for _, status := range pod.Status.ContainerStatuses {
-		if status.Name == controlplane.JobContainer && status.State.Terminated != nil {
+		if status.Name == JobContainer && status.State.Terminated != nil {
 			if err := json.Unmarshal([]byte(status.State.Terminated.Message), result); err != nil {
 				return nil, errclass.Errorf(errclass.Permanent, "reading the termination message of Job %q: %w",
 					job.Name, err)
@@ -50,14 +49,14 @@ func runJob(ctx context.Context, p *controlplane.Provisioner, j controlplane.Job
 
 // startJob creates the Job, or finds the unfinished one with the same key. Other unfinished Jobs of the component are
 // removed.
-func startJob(ctx context.Context, p *controlplane.Provisioner, j controlplane.Job) (*batchv1.Job, error) {
+func (p *Provisioner) startJob(ctx context.Context, j Job) (*batchv1.Job, error) {
 	held, err := jobs(ctx, p.Cluster, j.Component)
 	if err != nil {
 		return nil, err
 	}
 	for i := range held {
 		done, _ := ended(&held[i])
-		if !done && j.Key != "" && held[i].Annotations[controlplane.JobAnnotation] == j.Key {
+		if !done && j.Key != "" && held[i].Annotations[JobAnnotation] == j.Key {
 			return &held[i], nil
 		}
 		if !done {
@@ -104,14 +103,14 @@ func removeJob(ctx context.Context, cluster hosted.Cluster, name string) error {
 	return nil
 }
 
-// removeJobs removes the Jobs of a component with their pods.
-func removeJobs(ctx context.Context, cluster hosted.Cluster, component string) error {
-	held, err := jobs(ctx, cluster, component)
+// RemoveJobs removes the Jobs of a component with their pods.
+func (p *Provisioner) RemoveJobs(ctx context.Context, component string) error {
+	held, err := jobs(ctx, p.Cluster, component)
 	if err != nil {
 		return err
 	}
 	for _, job := range held {
-		if err := removeJob(ctx, cluster, job.Name); err != nil {
+		if err := removeJob(ctx, p.Cluster, job.Name); err != nil {
 			return err
 		}
 	}
@@ -200,7 +199,7 @@ func jobFailure(ctx context.Context, cluster hosted.Cluster, pods []corev1.Pod, 
 	for i := range pods {
 		for _, status := range pods[i].Status.ContainerStatuses {
 			ended := status.State.Terminated
-			if status.Name != controlplane.JobContainer || ended == nil || ended.ExitCode == 0 {
+			if status.Name != JobContainer || ended == nil || ended.ExitCode == 0 {
 				continue
 			}
 			if ended.ExitCode == exitConfiguration {
@@ -230,14 +229,14 @@ func jobProgress(ctx context.Context, cluster hosted.Cluster, job *batchv1.Job, 
 	}
 	for _, status := range newest.Status.ContainerStatuses {
 		ended := status.State.Terminated
-		if status.Name == controlplane.JobContainer && ended != nil && ended.ExitCode == 0 {
+		if status.Name == JobContainer && ended != nil && ended.ExitCode == 0 {
 			return fmt.Sprintf("pod %s is done", newest.Name)
 		}
 	}
 	if reason := cluster.DiagnosePod(ctx, newest); reason != "" {
 		return fmt.Sprintf("pod %s: %s", newest.Name, reason)
 	}
-	line := cluster.LastLogLine(ctx, newest.Name, controlplane.JobContainer, true)
+	line := cluster.LastLogLine(ctx, newest.Name, JobContainer, true)
 	if line != "" && !strings.HasPrefix(line, store.SealedPrefix) {
 		return line
 	}
