@@ -61,7 +61,7 @@ format: ## format all Go files as make lint wants them
 	@$(GOLANGCI) fmt
 
 # The packages that need no lab. Go's own vet is left to `make lint`, which runs all of it.
-UNIT := ./cmd/... ./internal/... ./pkg/... ./install/... ./workflows/... ./examples/... ./docs/... \
+UNIT := ./cmd/... ./internal/... ./pkg/... ./install/... ./charts/... ./workflows/... ./examples/... ./docs/... \
 	./test/lab/... ./test/site/... ./test/bench/... ./test/proof/... ./test/shard/... ./test/slowest/...
 
 .PHONY: test

@@ -238,7 +238,7 @@ func TestTheFunctionsOfAnUpgradeAreInTheFilesNamed(t *testing.T) {
 // forUsers reports whether a folder is one of those that users copy or apply from.
 func forUsers(folder string) bool {
 	top, _, _ := strings.Cut(folder, "/")
-	return slices.Contains([]string{"install", "examples", "workflows"}, top)
+	return slices.Contains([]string{"install", "charts", "examples", "workflows"}, top)
 }
 
 // forTests reports whether a folder is part of a test, and not of the product.
