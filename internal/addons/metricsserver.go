@@ -19,10 +19,10 @@ func metricsServer(s *site) (Addon, error) {
 	return d.addon()
 }
 
-// kubeletTLS returns the argument by which metrics-server verifies kubelets where the API server does. A kubelet signs
-// its serving certificate itself unless privateNodes.kubelet.config.serverTLSBootstrap has it ask the cluster for one,
-// which a join approves. Without, an attacker who takes a node's address on the machines' network can fake its metrics,
-// and gets metrics-server's token, which may read nodes, pods and metrics.
+// kubeletTLS returns the argument by which metrics-server verifies kubelets where the API server does. Where
+// privateNodes.kubelet.config.serverTLSBootstrap is false, a kubelet signs its serving certificate itself: an attacker
+// who takes a node's address on the machines' network can fake its metrics, and gets metrics-server's token, which may
+// read nodes, pods and metrics.
 func (s *site) kubeletTLS() string {
 	if s.facts.VerifiesKubelets {
 		return "--kubelet-certificate-authority=/var/run/secrets/kubernetes.io/serviceaccount/" +

@@ -47,6 +47,8 @@ type Provisioner struct {
 	restores bool
 	// verifyKubelets has the API servers of this run verify kubelets; see decideKubelets.
 	verifyKubelets bool
+	// unverified is the reason why they do not yet.
+	unverified string
 	// archived is host:port of the API server when the archive was made that this run restores.
 	archived string
 }
@@ -66,10 +68,12 @@ type Outcome struct {
 	// Upgraded is set when an upgrade asked for Version, and the documents have another one.
 	Upgraded bool `json:"upgraded,omitempty"`
 	// MachinesKnow is host:port by which machines that joined before know the API server, where it is not Endpoint.
-	MachinesKnow string            `json:"machinesKnow,omitempty"`
-	Changes      []apply.Change    `json:"-"`
-	Signed       map[string]string `json:"signed,omitempty"`
-	Seconds      float64           `json:"seconds"`
+	MachinesKnow string `json:"machinesKnow,omitempty"`
+	// Unverified is the reason why the API server does not verify kubelets yet.
+	Unverified string            `json:"unverified,omitempty"`
+	Changes    []apply.Change    `json:"-"`
+	Signed     map[string]string `json:"signed,omitempty"`
+	Seconds    float64           `json:"seconds"`
 }
 
 // String returns the text for people: one line, and more where a person has to act.
@@ -84,6 +88,10 @@ func (o Outcome) String() string {
 			"that address lead here (controlPlane.service, controlPlane.endpoint) and its host in "+
 			"controlPlane.proxy.extraSANs, or reset these machines and join them again",
 			o.Endpoint, o.MachinesKnow)
+	}
+	if o.Unverified != "" {
+		text += fmt.Sprintf("\nthe API server does not verify kubelets yet, since %s: submit reconcile for all "+
+			"machines, then provision again", o.Unverified)
 	}
 	return text
 }
@@ -141,7 +149,7 @@ func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outco
 	}
 	outcome.Server, outcome.Endpoint = endpoint.Server(), endpoint.Address()
 	changes, outcome.Signed, err = p.runPods(ctx, k, endpoint, hosted.Prefixed(report, "[3/4 pods] "))
-	outcome.Changes = append(outcome.Changes, changes...)
+	outcome.Changes, outcome.Unverified = append(outcome.Changes, changes...), p.unverified
 	if err != nil {
 		return outcome, err
 	}
@@ -177,7 +185,7 @@ func (p *Provisioner) runPods(ctx context.Context, k *certificates.Keys, endpoin
 			return changes, inputs.signed, err
 		}
 	}
-	if p.verifyKubelets, err = p.decideKubelets(ctx); err != nil {
+	if err := p.decideKubelets(ctx); err != nil {
 		return changes, inputs.signed, err
 	}
 	set, err := p.controlPlane(inputs.digest)

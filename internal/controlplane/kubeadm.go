@@ -149,8 +149,9 @@ func (p *Provisioner) kubeadmConfig(endpoint Endpoint) (*corev1.ConfigMap, error
 	return configMap(metav1.NamespaceSystem, "kubeadm-config", "ClusterConfiguration", string(text)), nil
 }
 
-// kubeletConfig returns the configuration of every kubelet of the cluster: kubeadm's defaults, and over them the user's
-// settings of privateNodes.kubelet, whose keys pkg/config has checked: a kubelet exits on an unknown one.
+// kubeletConfig returns the configuration of every kubelet of the cluster: kubeadm's defaults, requests for serving
+// certificates, and over them the user's settings of privateNodes.kubelet, whose keys pkg/config has checked: a kubelet
+// exits on an unknown one.
 func (p *Provisioner) kubeletConfig() (*corev1.ConfigMap, error) {
 	wanted := map[string]any{
 		"apiVersion": kubeletv1beta1.SchemeGroupVersion.String(), "kind": "KubeletConfiguration",
@@ -166,6 +167,7 @@ func (p *Provisioner) kubeletConfig() (*corev1.ConfigMap, error) {
 		"healthzBindAddress": "127.0.0.1",
 		"healthzPort":        10248,
 		"rotateCertificates": true,
+		"serverTLSBootstrap": p.KubeletsRequestCertificates(),
 		"staticPodPath":      "/etc/kubernetes/manifests",
 	}
 	overlay(wanted, p.VCluster.PrivateNodes.Kubelet.Config)

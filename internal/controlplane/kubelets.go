@@ -1,12 +1,15 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,8 +24,8 @@ import (
 // kubeletAuthority is the API server's flag by which it verifies kubelets.
 const kubeletAuthority = "--kubelet-certificate-authority="
 
-// nodesTimeout bounds the look at the nodes before the pods are set. A control plane that does not answer is there to
-// be brought up, so that its silence is no error.
+// nodesTimeout bounds the questions to API server and kubelets before the pods are set. A control plane that does not
+// answer is there to be brought up, so that its silence is no error.
 const nodesTimeout = 10 * time.Second
 
 // kubeletArgs returns the API server's arguments by which it verifies kubelets, in a run that decided for it.
@@ -35,24 +38,30 @@ func (p *Provisioner) kubeletArgs() []string {
 
 // decideKubelets decides whether the API servers verify kubelets, so that logs and exec go on meanwhile:
 //
-//	serverTLSBootstrap    control plane       nodes                          verified
-//	not true              any                 any                            no
-//	true                  does not exist      none, in a restore unknown     yes, in a restore no
-//	true                  verifies already    any                            yes
-//	true                  does not verify     all have a certificate         yes
-//	true                  does not verify     one has none, or unknown       no; a later provision looks again
-func (p *Provisioner) decideKubelets(ctx context.Context) (bool, error) {
+//	kubelets' certificates    control plane       nodes                          verified
+//	their own                 any                 any                            no
+//	the cluster's             does not exist      none, in a restore unknown     yes, in a restore no
+//	the cluster's             verifies already    any                            yes
+//	the cluster's             does not verify     all serve with one             yes
+//	the cluster's             does not verify     one does not, or unknown       no; a later provision looks again
+//
+// Where they will be verified and are not yet, it notes the reason in p.unverified.
+func (p *Provisioner) decideKubelets(ctx context.Context) error {
+	p.verifyKubelets, p.unverified = false, ""
 	if !p.KubeletsRequestCertificates() {
-		return false, nil
+		return nil
 	}
 	set, err := p.ownSet(ctx)
 	switch {
 	case err != nil:
-		return false, err
-	case set == nil:
-		return !p.restores, nil
+		return err
+	case set == nil && p.restores:
+		p.unverified = "the nodes are those of the archive"
+	case set != nil && !verifiesKubelets(set):
+		p.unverified = p.notServing(ctx)
 	}
-	return verifiesKubelets(set) || p.allNodesServe(ctx), nil
+	p.verifyKubelets = p.unverified == ""
+	return nil
 }
 
 // kubeletsVerified reports whether the API servers verify kubelets as they were provisioned.
@@ -80,20 +89,76 @@ func verifiesKubelets(set *appsv1.StatefulSet) bool {
 	})
 }
 
-// allNodesServe reports whether every node's kubelet has a certificate of the cluster's.
-func (p *Provisioner) allNodesServe(ctx context.Context) bool {
+// notServing returns the reason why not every node's kubelet serves with a certificate of the cluster's; "" when all
+// do. Nodes that are not Ready count by what was noted at them: their kubelets do not answer in any case.
+func (p *Provisioner) notServing(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, nodesTimeout)
 	defer cancel()
+	const silent = "the API server does not answer"
 	restConfig, err := p.RESTConfig(ctx)
 	if err != nil {
-		return false
+		return silent
 	}
 	client, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
-		return false
+		return silent
 	}
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	return err == nil && !slices.ContainsFunc(nodes.Items, func(node corev1.Node) bool {
-		return !join.HasServingCertificate(&node, p.Now())
-	})
+	if err != nil {
+		return silent
+	}
+	for _, node := range nodes.Items {
+		if !join.HasServingCertificate(&node, p.Now()) {
+			return fmt.Sprintf("node %s has no serving certificate of the cluster's", node.Name)
+		}
+	}
+	return selfSigning(ctx, client, nodes.Items)
+}
+
+// configzLimit is how many kubelets are asked for their configuration at a time.
+const configzLimit = 16
+
+// selfSigning asks the kubelets of Ready nodes for their configuration, and returns the reason why one of them does not
+// request its serving certificate: one that was rolled back, or whose setting was off in between, has a certificate
+// noted and serves with another.
+func selfSigning(ctx context.Context, client kubernetes.Interface, nodes []corev1.Node) string {
+	reasons := make([]string, len(nodes))
+	var group errgroup.Group
+	group.SetLimit(configzLimit)
+	for i := range nodes {
+		if join.ReadyCondition(&nodes[i]).Status != corev1.ConditionTrue {
+			continue
+		}
+		group.Go(func() error {
+			requests, err := requestsCertificate(ctx, client, nodes[i].Name)
+			switch {
+			case err != nil:
+				reasons[i] = fmt.Sprintf("the kubelet of node %s does not tell its configuration", nodes[i].Name)
+			case !requests:
+				reasons[i] = fmt.Sprintf("the kubelet of node %s signs its serving certificate itself", nodes[i].Name)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the functions return no error
+	return cmp.Or(reasons...)
+}
+
+// requestsCertificate reports whether the kubelet that runs on a node requests its serving certificate.
+func requestsCertificate(ctx context.Context, client kubernetes.Interface, node string) (bool, error) {
+	text, err := client.CoreV1().RESTClient().Get().Resource("nodes").Name(node).SubResource("proxy").
+		Suffix("configz").DoRaw(ctx)
+	if err != nil {
+		return false, err
+	}
+	var running struct {
+		KubeletConfig struct {
+			ServerTLSBootstrap bool   `json:"serverTLSBootstrap"`
+			TLSCertFile        string `json:"tlsCertFile"`
+		} `json:"kubeletconfig"`
+	}
+	if err := json.Unmarshal(text, &running); err != nil {
+		return false, err
+	}
+	return running.KubeletConfig.ServerTLSBootstrap && running.KubeletConfig.TLSCertFile == "", nil
 }

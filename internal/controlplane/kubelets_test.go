@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -14,10 +15,11 @@ import (
 	"argosy.dev/argosy/pkg/join"
 )
 
-const bootstraps = "privateNodes: {enabled: true, kubelet: {config: {serverTLSBootstrap: true}}}"
-
-// bootstrapping has the cluster's kubelets ask for serving certificates.
-var bootstrapping = controlplanetest.Replace(controlplanetest.SQLite, "privateNodes: {enabled: true}", bootstraps)
+// withKubelet returns documents with a kubelet's settings.
+func withKubelet(settings string) string {
+	return controlplanetest.Replace(controlplanetest.SQLite, "privateNodes: {enabled: true}",
+		"privateNodes: {enabled: true, kubelet: {config: {"+settings+"}}}")
+}
 
 // standing adds the control plane's StatefulSet, whose API server has args.
 func standing(t *testing.T, p *Provisioner, args ...string) {
@@ -37,57 +39,87 @@ func serving(name string, left time.Duration) *corev1.Node {
 	return node
 }
 
+// withConfig returns a node that is Ready, whose kubelet runs with settings.
+func withConfig(node *corev1.Node, settings string) *corev1.Node {
+	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	node.Annotations[controlplanetest.Configz] = settings
+	return node
+}
+
 func TestKubeletsAreVerifiedOnceAllOfThemHaveCertificates(t *testing.T) {
+	const requests = `{"kubeletconfig": {"serverTLSBootstrap": true}}`
 	verifies := kubeletAuthority + "/etc/argosy/certs/ca.crt"
 	for name, one := range map[string]struct {
-		vcluster string
-		args     []string // of the API server that stands; nil for none
-		restores bool
+		vcluster string         // "" for controlplanetest.SQLite
+		args     []string       // of the API server that stands; nil for none
 		nodes    []*corev1.Node // nil for an API server that does not answer
+		restores bool
 		want     bool
+		reason   string
 	}{
-		"they sign them themselves": {vcluster: controlplanetest.SQLite},
-		"their own file": {vcluster: controlplanetest.Replace(bootstrapping, "serverTLSBootstrap: true",
-			"serverTLSBootstrap: true, tlsCertFile: /a.crt, tlsPrivateKeyFile: /a.key")},
-		"a new cluster":        {vcluster: bootstrapping, want: true},
-		"a restored cluster":   {vcluster: bootstrapping, restores: true},
-		"no nodes":             {vcluster: bootstrapping, args: []string{"-v=2"}, nodes: []*corev1.Node{}, want: true},
-		"silence":              {vcluster: bootstrapping, args: []string{"-v=2"}},
-		"verified before":      {vcluster: bootstrapping, args: []string{verifies}, want: true},
-		"verified, and not on": {vcluster: controlplanetest.SQLite, args: []string{verifies}},
+		"they sign them themselves": {vcluster: withKubelet("serverTLSBootstrap: false")},
+		"their own file":            {vcluster: withKubelet("tlsCertFile: /a.crt, tlsPrivateKeyFile: /a.key")},
+		"asked for":                 {vcluster: withKubelet("serverTLSBootstrap: true"), want: true},
+		"a new cluster":             {want: true},
+		"a restored cluster":        {restores: true, reason: "archive"},
+		"no nodes":                  {args: []string{"-v=2"}, nodes: []*corev1.Node{}, want: true},
+		"silence":                   {args: []string{"-v=2"}, reason: "does not answer"},
+		"verified before":           {args: []string{verifies}, want: true},
+		"verified, and not on":      {vcluster: withKubelet("serverTLSBootstrap: false"), args: []string{verifies}},
 		"one without": {
-			vcluster: bootstrapping, args: []string{"-v=2"},
-			nodes: []*corev1.Node{serving("a", time.Hour), controlplanetest.Node("b", "192.0.2.2")},
+			nodes:  []*corev1.Node{serving("a", time.Hour), controlplanetest.Node("b", "192.0.2.2")},
+			reason: "node b has no serving certificate",
 		},
 		"one whose ended": {
-			vcluster: bootstrapping, args: []string{"-v=2"},
-			nodes: []*corev1.Node{serving("a", time.Hour), serving("b", -time.Hour)},
+			nodes:  []*corev1.Node{serving("a", time.Hour), serving("b", -time.Hour)},
+			reason: "node b has no serving certificate",
 		},
-		"all": {
-			vcluster: bootstrapping, args: []string{"-v=2"},
-			nodes: []*corev1.Node{serving("a", time.Hour), serving("b", time.Hour)}, want: true,
+		"one rolled back": {
+			nodes: []*corev1.Node{
+				withConfig(serving("a", time.Hour), requests),
+				withConfig(serving("b", time.Hour), `{"kubeletconfig": {}}`),
+			},
+			reason: "kubelet of node b signs",
+		},
+		"one with a file": {
+			nodes: []*corev1.Node{withConfig(serving("a", time.Hour),
+				`{"kubeletconfig": {"serverTLSBootstrap": true, "tlsCertFile": "/a.crt"}}`)},
+			reason: "kubelet of node a signs",
+		},
+		"one that is silent": {
+			nodes:  []*corev1.Node{withConfig(serving("a", time.Hour), "")},
+			reason: "kubelet of node a does not tell",
+		},
+		"all, one without power": {
+			nodes: []*corev1.Node{withConfig(serving("a", time.Hour), requests), serving("b", time.Hour)}, want: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := provisioner(t, one.vcluster)
+			p := provisioner(t, cmp.Or(one.vcluster, controlplanetest.SQLite))
 			p.restores = one.restores
+			if one.nodes != nil {
+				controlplanetest.ServeNodes(t, p.Cluster, one.nodes...)
+				one.args = append(one.args, "-v=2")
+			}
 			if one.args != nil {
 				standing(t, p, one.args...)
 			}
-			if one.nodes != nil {
-				controlplanetest.ServeNodes(t, p.Cluster, one.nodes...)
-			}
-			var err error
-			p.verifyKubelets, err = p.decideKubelets(t.Context())
-			assert.NilError(t, err)
+			assert.NilError(t, p.decideKubelets(t.Context()))
 			assert.Equal(t, p.verifyKubelets, one.want)
+			assert.Assert(t, strings.Contains(p.unverified, one.reason), p.unverified)
+			assert.Equal(t, p.unverified != "", one.reason != "")
 			assert.Equal(t, strings.Contains(strings.Join(p.apiServer().Args, " "), kubeletAuthority), one.want)
 		})
 	}
 }
 
+func TestAProvisionTellsWhyKubeletsAreNotVerified(t *testing.T) {
+	text := Outcome{Server: "https://192.0.2.10:443", Unverified: "node b has none"}.String()
+	assert.Assert(t, strings.Contains(text, "since node b has none: submit reconcile"), text)
+}
+
 func TestMetricsServerVerifiesKubeletsWhereTheAPIServerDoes(t *testing.T) {
-	p := provisioner(t, bootstrapping)
+	p := provisioner(t, controlplanetest.SQLite)
 	verified, err := p.kubeletsVerified(t.Context())
 	assert.NilError(t, err)
 	assert.Assert(t, !verified)

@@ -108,12 +108,12 @@ func (c *Cluster) Taints(m Machine) []Taint {
 }
 
 // KubeletsRequestCertificates reports whether the kubelets of a hosted cluster ask it for their serving certificates,
-// rather than sign them themselves.
+// rather than sign them themselves or read them from a file. They do unless the documents have it otherwise.
 func (c *Cluster) KubeletsRequestCertificates() bool {
 	settings := c.VCluster.PrivateNodes.Kubelet.Config
-	request, _ := settings["serverTLSBootstrap"].(bool)
+	request, set := settings["serverTLSBootstrap"].(bool)
 	own, _ := settings["tlsCertFile"].(string)
-	return request && own == ""
+	return (request || !set) && own == ""
 }
 
 // CgroupDriver returns the driver of every node, "systemd" or "cgroupfs"; "" when neither document sets it, which means

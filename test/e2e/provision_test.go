@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
@@ -101,6 +102,7 @@ func TestProvisionedClusterServes(t *testing.T) {
 	deployWeb(t)
 	t.Run("pods reach each other across machines", testPodNetwork)
 	t.Run("a Service answers by its address and by its name", testService)
+	t.Run("the API server verifies kubelets", testKubeletsVerified)
 	t.Run("logs, exec and port-forward go through konnectivity", testKonnectivity)
 	t.Run("requests without a login see health alone", testAnonymousRequests)
 	if wholeSuite {
@@ -146,6 +148,25 @@ func testService(t *testing.T) {
 				"http://"+host+"/")
 			assert.Assert(t, strings.HasPrefix(answer, "web-"), "%s from %s: %s", host, from, answer)
 		}
+	}
+}
+
+func testKubeletsVerified(t *testing.T) {
+	found := pods(t, sharedCluster)
+	args := hostKubectl(t, sharedCluster, "get", "statefulset", "team-b-control-plane", "-o",
+		`jsonpath={.spec.template.spec.containers[?(@.name=="kube-apiserver")].args}`)
+	assertContains(t, args, "--kubelet-certificate-authority=")
+	for _, machine := range sharedCluster.Machines {
+		until := kubectl(t, sharedCluster, "get", "node", machine, "-o",
+			`jsonpath={.metadata.annotations.argosy\.dev/serving-certificate-until}`)
+		_, err := time.Parse(time.RFC3339, until)
+		assert.NilError(t, err)
+		address := kubectl(t, sharedCluster, "get", "node", machine, "-o",
+			`jsonpath={.status.addresses[?(@.type=="InternalIP")].address}`)
+		runOn(t, machine, "curl", "-s", "--cacert", "/etc/kubernetes/pki/ca.crt", "https://"+address+":10250/healthz")
+		kubectl(t, sharedCluster, "logs", found[machine].Name, "--tail=1")
+		assertContains(t, kubectl(t, sharedCluster, "get", "--raw", "/api/v1/nodes/"+machine+"/proxy/configz"),
+			`"serverTLSBootstrap":true`)
 	}
 }
 
@@ -258,6 +279,7 @@ func testAddonSwitch(t *testing.T) {
 		document["deploy"].(map[string]any)["metallb"] = map[string]any{
 			"enabled": true, "ipAddressPool": map[string]any{"addresses": []string{"10.117.0.240-10.117.0.249"}},
 		}
+		document["deploy"].(map[string]any)["metricsServer"] = map[string]any{"enabled": true}
 	}
 	assert.NilError(t, sharedCluster.ApplyDocuments(t.Context()))
 	w := mustSucceed(t, sharedCluster, "provision")
@@ -276,12 +298,23 @@ func testAddonSwitch(t *testing.T) {
 			return err == nil && strings.HasPrefix(out, "web-")
 		}, func() string { return last })
 	})
+	t.Run("kubectl top reads kubelets that are verified", testTop)
 	sharedCluster.VCluster = nil
 	assert.NilError(t, sharedCluster.ApplyDocuments(t.Context()))
 	w = mustSucceed(t, sharedCluster, "provision")
 	assertContains(t, step(t, w, "addons").Message, "removed")
 	out := kubectl(t, sharedCluster, "get", "namespace", "metallb-system", "--ignore-not-found")
 	assert.Assert(t, !strings.Contains(out, "Active"), out)
+}
+
+func testTop(t *testing.T) {
+	args := kubectl(t, sharedCluster, "get", "deployments", "-A", "-l", "k8s-app=metrics-server", "-o",
+		"jsonpath={.items[0].spec.template.spec.containers[0].args}")
+	assertContains(t, args, "--kubelet-certificate-authority=")
+	assert.Assert(t, !strings.Contains(args, "insecure"), args)
+	for _, machine := range sharedCluster.Machines {
+		eventuallyPrints(t, sharedCluster, machine, "top", "node", machine)
+	}
 }
 
 func testUserField(t *testing.T) {

@@ -204,10 +204,19 @@ func Serve(t *testing.T, c hosted.Cluster, names ...string) {
 	ServeNodes(t, c, nodes...)
 }
 
+// Configz is an annotation with the answer of a node's kubelet to /configz, for ServeNodes.
+const Configz = "configz"
+
 // ServeNodes is as Serve, with nodes of the caller's.
 func ServeNodes(t *testing.T, c hosted.Cluster, nodes ...*corev1.Node) {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, node := range nodes {
+			if r.URL.Path == "/api/v1/nodes/"+node.Name+"/proxy/configz" {
+				_, _ = w.Write([]byte(node.Annotations[Configz]))
+				return
+			}
+		}
 		list := corev1.NodeList{TypeMeta: metav1.TypeMeta{Kind: "NodeList", APIVersion: "v1"}}
 		for _, node := range nodes {
 			list.Items = append(list.Items, *node)
