@@ -33,7 +33,7 @@ func TestImagesOfWhatIsOffAreListedOnDemand(t *testing.T) {
 	for _, image := range images {
 		listed[image.For] = image.Reference
 	}
-	assert.Equal(t, listed["metrics-server"], "registry.k8s.io/metrics-server/metrics-server:v0.8.0")
+	assert.Equal(t, listed["metrics-server"], "registry.k8s.io/metrics-server/metrics-server:v0.9.0")
 }
 
 func TestImagesListRefusesUnknownVersionAndFormat(t *testing.T) {

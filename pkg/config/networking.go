@@ -64,10 +64,10 @@ type Flannel struct {
 	// Enabled deploys flannel; false leaves the pod network to the user.
 	Enabled bool `json:"enabled"`
 	// Image of flanneld.
-	// +example=registry.example.com/flannel:v0.26.7
+	// +example=registry.example.com/flannel:v0.28.10
 	Image string `json:"image,omitempty"`
 	// InitImage carries the flannel CNI plugin.
-	// +example=registry.example.com/flannel-cni-plugin:v1.6.2-flannel1
+	// +example=registry.example.com/flannel-cni-plugin:v1.9.1-flannel3
 	InitImage string `json:"initImage,omitempty"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`

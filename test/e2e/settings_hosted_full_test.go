@@ -118,6 +118,7 @@ func TestHostedClusterFollowsDocuments(t *testing.T) {
 	t.Run("metrics server", func(t *testing.T) {
 		eventuallyPrints(t, cluster, "True", "get", "apiservice", "v1beta1.metrics.k8s.io", "-o",
 			`jsonpath={.status.conditions[?(@.type=="Available")].status}`)
+		eventuallyPrints(t, cluster, machine, "top", "nodes", "--no-headers")
 	})
 
 	before := cluster.VCluster

@@ -98,21 +98,18 @@ var advisories = []Advisory{
 	},
 	{
 		Component: CoreDNS, ID: "CVE-2026-82399", Published: "2026-09-17",
-		Flaw:      "one message over HTTPS, QUIC or gRPC uses up the memory",
-		Fixed:     []string{"1.14.7"},
-		Unreached: "clusters ask over UDP and TCP",
+		Flaw:  "one message over HTTPS, QUIC or gRPC uses up the memory",
+		Fixed: []string{"1.14.7"},
 	},
 	{
 		Component: CoreDNS, ID: "CVE-2026-86003", Published: "2026-09-17",
-		Flaw:      "updates over HTTPS, QUIC or gRPC are forwarded",
-		Fixed:     []string{"1.14.7"},
-		Unreached: "clusters ask over UDP and TCP",
+		Flaw:  "updates over HTTPS, QUIC or gRPC are forwarded",
+		Fixed: []string{"1.14.7"},
 	},
 	{
 		Component: Flannel, ID: "CVE-2026-32241", Published: "2026-03-27",
-		Flaw:      "an annotation runs a command, with the backend extension",
-		Fixed:     []string{"0.28.2"},
-		Unreached: "no cluster has that backend",
+		Flaw:  "an annotation runs a command, with the backend extension",
+		Fixed: []string{"0.28.2"},
 	},
 	{
 		Component: LocalPathProvisioner, ID: "CVE-2025-62878", Published: "2026-02-04",
@@ -126,8 +123,7 @@ var advisories = []Advisory{
 	},
 	{
 		Component: MetricsServer, ID: "CVE-2026-33186", Published: "2026-03-17",
-		Flaw:      "a path without a slash passes by gRPC's authorization",
-		Fixed:     []string{"0.9.0"},
-		Unreached: "metrics-server does not serve gRPC",
+		Flaw:  "a path without a slash passes by gRPC's authorization",
+		Fixed: []string{"0.9.0"},
 	},
 }

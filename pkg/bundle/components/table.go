@@ -57,7 +57,7 @@ func Projects() []Project { return slices.Clone(projects) }
 // long-term support, which speaks the CRI v1 of all of them; 2.0 has an end of its own, and 1.7, 2.1 and 2.2 have
 // ended. Konnectivity is the one that 1.37 is built with; server and agent are of one version. runc and kine are at
 // their newest, since kine mends nothing older and runc only the worst; the CNI plugins are those that Kubernetes
-// 1.36 and 1.37 are tested with, and CoreDNS, for all, is the one of kubeadm 1.37, since it mends no older series.
+// 1.36 and 1.37 are tested with.
 var table = []Row{
 	row("1.34", "1.34.12", "2025-08-27", "2026-10-27", "3.6.16", "1.34.0", "3.10.1"),
 	row("1.35", "1.35.8", "2025-12-17", "2027-02-28", "3.6.16", "1.35.0", "3.10.1"),
@@ -73,15 +73,16 @@ func row(minor, newest, released, ends, etcd, crictl, pause string) Row {
 	}}
 }
 
-// addons are the versions of the addons, the same ones for all minor versions of Kubernetes.
+// addons are the versions of the addons, the same ones for all minor versions of Kubernetes: the newest, since none of
+// the projects mends an older series, but for MetalLB. CoreDNS is newer than kubeadm 1.37's, which has known flaws.
 var addons = map[string]string{
-	CoreDNS:              "1.14.6",
-	Flannel:              "0.26.7",
-	FlannelCNIPlugin:     "1.6.2-flannel1",
+	CoreDNS:              "1.15.0",
+	Flannel:              "0.28.10",
+	FlannelCNIPlugin:     "1.9.1-flannel3",
 	LocalPathProvisioner: "0.0.37",
 	Busybox:              "1.36.1",
 	MetalLB:              "0.14.9",
-	MetricsServer:        "0.8.0",
+	MetricsServer:        "0.9.0",
 }
 
 // AddonVersion returns the version of an addon, without a "v"; "" for an unknown name.
@@ -152,19 +153,19 @@ var projects = []Project{
 		Name:        CoreDNS,
 		Maintenance: "https://github.com/coredns/coredns/blob/master/.github/SECURITY.md",
 		Advisories:  "https://github.com/coredns/coredns/security/advisories",
-		Releases:    []Release{{Version: "1.14.6", Date: "2026-07-10"}},
+		Releases:    []Release{{Version: "1.15.0", Date: "2026-10-21"}},
 	},
 	{
 		Name:        Flannel,
 		Maintenance: "https://github.com/flannel-io/flannel/releases",
 		Advisories:  "https://github.com/flannel-io/flannel/security/advisories",
-		Releases:    []Release{{Version: "0.26.7", Date: "2025-04-15"}},
+		Releases:    []Release{{Version: "0.28.10", Date: "2026-10-08"}},
 	},
 	{
 		Name:        FlannelCNIPlugin,
 		Maintenance: "https://github.com/flannel-io/cni-plugin/releases",
 		Advisories:  "https://github.com/flannel-io/cni-plugin/security/advisories",
-		Releases:    []Release{{Version: "1.6.2-flannel1"}},
+		Releases:    []Release{{Version: "1.9.1-flannel3"}},
 	},
 	{
 		Name:        LocalPathProvisioner,
@@ -188,6 +189,6 @@ var projects = []Project{
 		Name:        MetricsServer,
 		Maintenance: "https://github.com/kubernetes-sigs/metrics-server#compatibility-matrix",
 		Advisories:  "https://github.com/kubernetes-sigs/metrics-server/security/advisories",
-		Releases:    []Release{{Version: "0.8.0", Date: "2025-07-03"}},
+		Releases:    []Release{{Version: "0.9.0", Date: "2026-07-13"}},
 	},
 }

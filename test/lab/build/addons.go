@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// addonsModule is the nested module of several components: they share most of their code, and in one module, with one
-// set of tags, it is compiled once.
+// addonsModule is the nested module of MetalLB, whose newest version needs older libraries than what runs beside it.
 const addonsModule = "addons"
 
 // addonsTags keep the C library's look-ups out of programs with cgo, where they would not work in a static program, and
@@ -16,13 +15,13 @@ func addonsTags() []string { return []string{"netgo", "osusergo", "grpcnotrace"}
 // buildFlannel returns the folder with flanneld.
 func (b *Builder) buildFlannel(ctx context.Context) (string, error) {
 	const module = "github.com/flannel-io/flannel"
-	version, err := b.required(ctx, addonsModule, module)
+	version, err := b.required(ctx, hostedModule, module)
 	if err != nil {
 		return "", err
 	}
 	return b.programs(ctx, recipe{
 		Component: "flannel",
-		Module:    addonsModule,
+		Module:    hostedModule,
 		Version:   version,
 		Programs:  map[string]string{"flanneld": module},
 		Tags:      addonsTags(),
@@ -107,7 +106,7 @@ func (b *Builder) buildMetricsServer(ctx context.Context) (string, error) {
 	}, nil)
 }
 
-// buildMetalLB returns the folder with buildMetalLB's controller and speaker.
+// buildMetalLB returns the folder with MetalLB's controller and speaker.
 func (b *Builder) buildMetalLB(ctx context.Context) (string, error) {
 	const module = "go.universe.tf/metallb"
 	version, err := b.required(ctx, addonsModule, module)

@@ -2,7 +2,8 @@ package build
 
 import "context"
 
-// hostedModule is the nested module of what hosted control planes run beside Kubernetes and etcd, and of CoreDNS.
+// hostedModule is the nested module of what hosted control planes run beside Kubernetes and etcd, of CoreDNS and
+// flannel. They share Kubernetes' libraries: in one module, with one set of tags, these are compiled once.
 const hostedModule = "hosted"
 
 // buildKine returns the folder with kine, which keeps Kubernetes' objects in SQLite, PostgreSQL or MySQL.

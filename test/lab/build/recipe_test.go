@@ -139,7 +139,7 @@ func TestModulesBuildTheVersionsOfTheTable(t *testing.T) {
 		builds(hostedModule, "sigs.k8s.io/apiserver-network-proxy", row.Components[components.Konnectivity])
 	}
 	builds(hostedModule, "github.com/coredns/coredns", components.AddonVersion(components.CoreDNS))
-	builds(addonsModule, "github.com/flannel-io/flannel", components.AddonVersion(components.Flannel))
+	builds(hostedModule, "github.com/flannel-io/flannel", components.AddonVersion(components.Flannel))
 	builds(addonsModule, "go.universe.tf/metallb", components.AddonVersion(components.MetalLB))
 	builds("metrics-server", "sigs.k8s.io/metrics-server", components.AddonVersion(components.MetricsServer))
 }
