@@ -1,12 +1,14 @@
 // Command web runs in the pods of tests. Busybox' own wget would do, but linked statically it can't look up names.
 //
 //	web serve            answer every request on :8080 with the host's name, and log it
+//	web admit CERT KEY   be an admission webhook on :8443 that allows everything, and log what it was asked
 //	web get URL          print the answer of URL within 5 s
 //	web watch URL EVERY  ask URL every so often and print each failure, until told to end; then how often it asked
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -24,6 +26,8 @@ func main() {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == "serve":
 		err = serve()
+	case len(os.Args) == 4 && os.Args[1] == "admit":
+		err = http.ListenAndServeTLS(":8443", os.Args[2], os.Args[3], http.HandlerFunc(admit))
 	case len(os.Args) == 3 && os.Args[1] == "get":
 		var page string
 		page, err = get(os.Args[2])
@@ -31,7 +35,7 @@ func main() {
 	case len(os.Args) == 4 && os.Args[1] == "watch":
 		err = watch(os.Args[2], os.Args[3])
 	default:
-		err = fmt.Errorf("usage: web serve | web get URL | web watch URL EVERY")
+		err = fmt.Errorf("usage: web serve | web admit CERT KEY | web get URL | web watch URL EVERY")
 	}
 	if err != nil {
 		log.Fatal(err)
@@ -47,6 +51,41 @@ func serve() error {
 		log.Printf("%s %s from %s", r.Method, r.URL, r.RemoteAddr)
 		fmt.Fprintln(w, name)
 	}))
+}
+
+// review is an AdmissionReview of admission.k8s.io/v1, as far as it is used.
+type review struct {
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Request    *request  `json:"request,omitempty"`
+	Response   *response `json:"response,omitempty"`
+}
+
+type request struct {
+	UID      string            `json:"uid"`
+	Resource map[string]string `json:"resource"`
+	Name     string            `json:"name"`
+	UserInfo struct {
+		Username string `json:"username"`
+	} `json:"userInfo"`
+}
+
+type response struct {
+	UID     string `json:"uid"`
+	Allowed bool   `json:"allowed"`
+}
+
+func admit(w http.ResponseWriter, r *http.Request) {
+	var asked review
+	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || asked.Request == nil {
+		http.Error(w, fmt.Sprint("reading the review: ", err), http.StatusBadRequest)
+		return
+	}
+	log.Printf("%s %s of %s", asked.Request.Resource["resource"], asked.Request.Name, asked.Request.UserInfo.Username)
+	asked.Response, asked.Request = &response{UID: asked.Request.UID, Allowed: true}, nil
+	if err := json.NewEncoder(w).Encode(asked); err != nil {
+		log.Print(err)
+	}
 }
 
 func get(url string) (string, error) {
