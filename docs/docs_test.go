@@ -169,7 +169,7 @@ func TestArchitectureNamesEveryPackageThatExistsAndNoOther(t *testing.T) {
 }
 
 func TestPackagesImportOnlyThoseOfLowerLines(t *testing.T) {
-	lines := strings.Split(strings.Split(section(t, "### Imports"), "```")[1], "\n")
+	lines := strings.Split(strings.Split(section(t, "### Imports"), "```")[1], "\n")[1:] // without the language
 	rank, packages := map[string]int{}, goPackages(t)
 	for i, line := range lines {
 		for _, name := range strings.Fields(line) {

@@ -131,7 +131,10 @@ machine or control plane. The test shows a key's effect; or its refusal, where p
 without it. A detail of a section that is refused counts as a refusal too. The page is generated:
 ` + "`make e2e-full`" + ` runs the tests and prints the totals, ` + "`make proof`" + ` writes their results here.
 
-    go test -count=1 -v -tags full -run 'NAME' ./test/e2e
+<!-- not run: needs the lab -->
+` + "```sh" + `
+go test -count=1 -v -tags full -run 'NAME' ./test/e2e
+` + "```" + `
 
 `)
 	totals := Totals(rows)
