@@ -69,8 +69,8 @@ test: needs-test $(AGENTS) ## what needs no lab: unit tests, bad input, generate
 	@$(COMPILE) go test -vet=off -json $(UNIT) | go run ./test/slowest -quiet
 
 # What a target needs of Debian is installed, or named, before anything is compiled.
-.PHONY: needs-test needs-lab needs-vm
-needs-test needs-lab needs-vm: needs-%:
+.PHONY: needs-test needs-lab needs-vm needs-docs
+needs-test needs-lab needs-vm needs-docs: needs-%:
 	@test/packages.sh $*
 
 # How long each fuzz test runs: seconds in CI, FUZZTIME=2h for a night; and of which packages.
@@ -111,6 +111,10 @@ e2e-vm: needs-lab needs-vm build image bin/lab ## Debian bookworm and trixie as 
 .PHONY: proof
 proof: ## docs/proof.md, from what the end-to-end tests showed in this checkout
 	@go run ./test/proof/cmd/proof > docs/proof.md
+
+.PHONY: docs
+docs: needs-docs ## the documentation as a site, in bin/site; a warning ends the build
+	@mkdocs build --quiet --clean
 
 .PHONY: bench
 bench: needs-lab build image ## figures as ratios to the hand-run floor, in one run (root)

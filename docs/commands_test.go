@@ -52,7 +52,7 @@ func TestEveryCommandBlockIsRunOrMarkedAsNotRun(t *testing.T) {
 			assert.Check(t, slices.Contains(languages, block.Language),
 				"%s:%d: a block has a fence with one of %q, not %q", page.Path, block.Line, languages, block.Language)
 			if block.Language == "sh" {
-				assert.Check(t, marker.MatchString(block.Marker), "%s:%d: %q is no <!-- run --> or <!-- not run: REASON -->",
+				assert.Check(t, marker.MatchString(block.Marker), "%s:%d: %q is no marker run or not run: REASON",
 					page.Path, block.Line, block.Marker)
 			}
 		}

@@ -4,6 +4,7 @@
 #     test/packages.sh test    the unit tests
 #     test/packages.sh lab     the lab, and with it make demo, e2e and bench
 #     test/packages.sh vm      the lab's virtual machines
+#     test/packages.sh docs    the documentation as a site
 #     test/packages.sh NAME    a package by its own name
 #
 # As root on Debian it installs the missing ones, and starts none of their services. Otherwise it names them in one line
@@ -27,8 +28,12 @@ vm)
 	wanted="e2fsprogs debootstrap qemu-system-x86 qemu-utils"
 	programs="debootstrap mkfs.ext4 qemu-img qemu-system-x86_64"
 	;;
+docs)
+	wanted="mkdocs mkdocs-literate-nav mkdocs-material"
+	programs=mkdocs
+	;;
 "")
-	echo "usage: test/packages.sh test|lab|vm|NAME..." >&2
+	echo "usage: test/packages.sh test|lab|vm|docs|NAME..." >&2
 	exit 2
 	;;
 *) wanted=$* programs=$* ;;

@@ -35,6 +35,10 @@ func TestPackagesAreInstalledOrNamedInOneLine(t *testing.T) {
 			programs: map[string]string{"dpkg-query": noPackage, "id": isUser, "apt-get": apt},
 			wanted:   "test", errors: "install them with: sudo apt-get install e2fsprogs",
 		},
+		"mkdocs missing, not root": {
+			programs: map[string]string{"dpkg-query": noPackage, "id": isUser, "apt-get": apt},
+			wanted:   "docs", errors: "install them with: sudo apt-get install mkdocs mkdocs-literate-nav",
+		},
 		"missing, as root": {
 			programs: map[string]string{"dpkg-query": noPackage, "id": isRoot, "apt-get": apt},
 			wanted:   "procps", apt: []string{"install procps services: 101"},
