@@ -81,6 +81,7 @@ func (d Drainer) evict(ctx context.Context, watch *evictions, alive bool, progre
 	helper.OnPodDeletionOrEvictionFinished = func(pod *corev1.Pod, _ bool, err error) {
 		if err == nil {
 			watch.ended(pod.Namespace, pod.Name)
+			operation.Advanced(ctx)
 		}
 	}
 	done, told := make(chan struct{}), make(chan struct{})

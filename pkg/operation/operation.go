@@ -61,7 +61,9 @@ func (f Runner) Run(ctx context.Context, machine Machine, op spec.Operation, wat
 	log := f.log().With("machine", op.Machine, "operation", op.ID)
 	log.Info("operation runs")
 	if !status.State.Final() {
+		reached(ctx, status)
 		status, err = f.follow(ctx, machine, op.ID, status, watch)
+		reached(ctx, status)
 	}
 	log.Info("operation followed", "state", status.State, "phase", status.Phase, "error", err)
 	if err == nil && status.State != spec.Succeeded {

@@ -21,13 +21,12 @@ const (
 
 // Retrying runs attempt until it succeeds, fails for good, or transient errors have gone on for budget. It is the one
 // place that repeats an operation; connections and downloads go on in loops of their own. The budget starts at the
-// first failure: the time a machine waited for its place is not its fault.
+// first failure, and anew, with the shortest wait, at the first failure after an attempt that came further than those
+// before it: neither the time in a queue nor an interruption long ago is to the charge of a machine.
 func Retrying(ctx context.Context, budget time.Duration, progress Progress,
 	attempt func(context.Context) error,
 ) error {
-	backoff := retry.NewExponential(firstWait)
-	backoff = retry.WithCappedDuration(longestWait, backoff)
-	backoff = retry.WithJitterPercent(jitterShare, backoff)
+	backoff := newBackoff()
 	var firstFailure time.Time
 	within := retry.BackoffFunc(func() (time.Duration, bool) {
 		wait, stop := backoff.Next()
@@ -35,14 +34,15 @@ func Retrying(ctx context.Context, budget time.Duration, progress Progress,
 	})
 	tries := 0
 	var last error
-	err := retry.Do(ctx, within, func(ctx context.Context) error {
+	attempts, advance := withAdvance(ctx)
+	err := retry.Do(attempts, within, func(ctx context.Context) error {
 		tries++
 		last = attempt(ctx)
 		if !errclass.IsTransient(last) || ctx.Err() != nil {
 			return last
 		}
-		if firstFailure.IsZero() {
-			firstFailure = time.Now()
+		if advanced := advance.take(); advanced || firstFailure.IsZero() {
+			firstFailure, tries, backoff = time.Now(), 1, newBackoff()
 		}
 		Reportf(progress, "%s; trying again (%d), %s of %s used", last, tries,
 			time.Since(firstFailure).Round(time.Second), budget)
@@ -60,4 +60,9 @@ func Retrying(ctx context.Context, budget time.Duration, progress Progress,
 		return fmt.Errorf("%d attempts within %s: %w", tries, budget, last)
 	}
 	return last
+}
+
+func newBackoff() retry.Backoff {
+	backoff := retry.WithCappedDuration(longestWait, retry.NewExponential(firstWait))
+	return retry.WithJitterPercent(jitterShare, backoff)
 }
