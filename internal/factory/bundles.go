@@ -43,6 +43,7 @@ func openRepository(ctx context.Context, documents *config.Cluster, target *join
 	}
 	bundles.CACert = target.CACert
 	repository.URL, repository.Token = target.BundlesURL, token
+	repository.Renew = func(ctx context.Context) (secret.Value, error) { return bundlesToken(ctx, target) }
 	repository.CACert = []byte(bundles.CACert)
 	return repository, nil
 }
@@ -59,7 +60,8 @@ func checkRepository(repository string, allowed sources.List) error {
 	return allowed.Check("bundles.repository of argosy.yaml", address.Host)
 }
 
-// tokenLife is how long the plugin may fetch bundles, in seconds; it bounds one workflow.
+// tokenLife is how long the plugin may fetch bundles with one token, in seconds. A workflow that lasts longer gets
+// another.
 const tokenLife = 12 * 60 * 60
 
 // bundlesToken returns the token with which the plugin reads from the bundle server. Machines use their own bootstrap

@@ -107,10 +107,13 @@ type connector struct {
 
 	mu      sync.Mutex
 	secrets map[string]map[string]secret.Value
+	// read is when each of secrets was read.
+	read map[string]time.Time
 }
 
 func newConnector(source config.Source, keys HostKeys, cluster *config.Cluster) *connector {
-	return &connector{source: source, keys: keys, cluster: cluster, secrets: map[string]map[string]secret.Value{}}
+	return &connector{source: source, keys: keys, cluster: cluster, secrets: map[string]map[string]secret.Value{},
+		read: map[string]time.Time{}}
 }
 
 // machine returns a machine; it does not dial yet.
@@ -125,6 +128,11 @@ func (r *connector) dial(m config.Machine, tools Tools) func(ctx context.Context
 			return nil, fmt.Errorf("preparing the connection to machine %q: %w", m.Name, err)
 		}
 		client, err := tools.Pool.Get(ctx, settings)
+		if errors.As(err, new(*ssh.AuthError)) {
+			if renewed, changed := r.renewed(ctx, m, settings); changed {
+				client, err = tools.Pool.Get(ctx, renewed)
+			}
+		}
 		if err != nil {
 			if settings.StartingUp && errors.As(err, new(*ssh.HostKeyError)) {
 				r.forget(r.cluster.SSHFor(m).KnownHostsSecret)
@@ -234,10 +242,44 @@ func (r *connector) forget(name string) {
 	delete(r.secrets, name)
 }
 
+// secretAge is how old a Secret is at least that is read again after a refused login: machines that refuse at the same
+// moment share one reading.
+const secretAge = 10 * time.Second
+
+// renewed returns the settings for a machine, or a bastion before it, that refused a login, with the credentials that the
+// Secrets have now; changed is false where they are the same. Keys are exchanged while a workflow runs.
+func (r *connector) renewed(ctx context.Context, m config.Machine, refused ssh.Config) (settings ssh.Config,
+	changed bool,
+) {
+	known := r.cluster.SSHFor(m)
+	r.forgetOld(known.Secret)
+	for _, hop := range known.Bastions {
+		r.forgetOld(hop.Secret)
+	}
+	settings, err := r.config(ctx, m)
+	if err != nil {
+		return refused, false
+	}
+	changed = settings.Auth != refused.Auth
+	for i := range settings.Bastions {
+		changed = changed || settings.Bastions[i].Auth != refused.Bastions[i].Auth
+	}
+	return settings, changed
+}
+
+// forgetOld is forget for a Secret that was not read just now.
+func (r *connector) forgetOld(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.read[name]) >= secretAge {
+		delete(r.secrets, name)
+	}
+}
+
 // secretTimeout bounds one read of a Secret.
 const secretTimeout = 10 * time.Second
 
-// secret reads a Secret once for the life of the connector; an empty name is an empty Secret.
+// secret reads a Secret once for the life of the connector, unless it is forgotten; an empty name is an empty Secret.
 func (r *connector) secret(ctx context.Context, name string) (map[string]secret.Value, error) {
 	if name == "" {
 		return nil, nil
@@ -253,6 +295,6 @@ func (r *connector) secret(ctx context.Context, name string) (map[string]secret.
 	if err != nil {
 		return nil, err
 	}
-	r.secrets[name] = content
+	r.secrets[name], r.read[name] = content, time.Now()
 	return content, nil
 }

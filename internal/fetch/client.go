@@ -31,10 +31,17 @@ type Client struct {
 	CACert []byte
 	// Token is sent as a bearer token when set; a redirect to another host does not get it.
 	Token secret.Value
+	// Renew returns another Token when the server has refused the one of now, which may have expired; nil for none. It is
+	// asked once for a request.
+	Renew func(ctx context.Context) (secret.Value, error)
 	// Stall is how long a download may bring nothing before it counts as lost. Default 1m.
 	Stall time.Duration
 	// HTTP sends the requests when set; CACert is then not looked at.
 	HTTP *http.Client
+
+	// mu guards renewed, the Token that Renew returned last.
+	mu      sync.Mutex
+	renewed secret.Value
 
 	setup    sync.Once
 	client   *http.Client
@@ -117,8 +124,47 @@ func (c *Client) stall() time.Duration {
 	return defaultStall
 }
 
-// send makes one request; first is the first byte wanted, or -1 for no range; 0 asks for a single byte.
+// send makes one request, and another one where the token was refused and renewed; first is the first byte wanted, or
+// -1 for no range; 0 asks for a single byte.
 func (c *Client) send(ctx context.Context, method, address string, first int64) (*http.Response, error) {
+	token := c.token()
+	response, err := c.sendOnce(ctx, method, address, first, token)
+	var status *StatusError
+	if c.Renew == nil || !errors.As(err, &status) || status.Code != http.StatusUnauthorized {
+		return response, err
+	}
+	if token, err = c.renew(ctx, token); err != nil {
+		return nil, fmt.Errorf("renewing the token for %q: %w", address, err)
+	}
+	return c.sendOnce(ctx, method, address, first, token)
+}
+
+func (c *Client) token() secret.Value {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.renewed.Empty() {
+		return c.renewed
+	}
+	return c.Token
+}
+
+// renew returns the token after one that was refused, which another request may have renewed already.
+func (c *Client) renew(ctx context.Context, refused secret.Value) (secret.Value, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.renewed.Empty() && c.renewed != refused {
+		return c.renewed, nil
+	}
+	token, err := c.Renew(ctx)
+	if err == nil {
+		c.renewed = token
+	}
+	return token, err
+}
+
+func (c *Client) sendOnce(ctx context.Context, method, address string, first int64,
+	token secret.Value,
+) (*http.Response, error) {
 	c.prepare()
 	if c.setupErr != nil {
 		return nil, c.setupErr
@@ -130,8 +176,8 @@ func (c *Client) send(ctx context.Context, method, address string, first int64) 
 	// Unless told otherwise, net/http unpacks a .tar.gz that a server calls gzip-encoded, and the digest is then
 	// another.
 	request.Header.Set("Accept-Encoding", "identity")
-	if !c.Token.Empty() {
-		request.Header.Set("Authorization", "Bearer "+c.Token.Reveal())
+	if !token.Empty() {
+		request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	}
 	switch {
 	case first == 0:

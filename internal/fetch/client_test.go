@@ -1,6 +1,7 @@
 package fetch_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -40,6 +41,52 @@ func TestAFileIsReadFromAnyByteWithTheToken(t *testing.T) {
 	_, err = (&fetch.Client{}).Text(t.Context(), server.URL, 100)
 	var status *fetch.StatusError
 	assert.Assert(t, errors.As(err, &status) && status.Forbidden(), err)
+}
+
+// The server accepts token "new" alone; the client begins with "old". Renew gives
+//
+//	new      every request succeeds, and one renewal serves all
+//	other    the request fails after one renewal
+//	an error the request fails with it
+func TestARefusedTokenIsRenewedOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		token string
+		err   error
+		want  string
+	}{
+		"new":      {token: "new"},
+		"other":    {token: "other", want: "401"},
+		"an error": {err: errors.New("no account"), want: "renewing the token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked []string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked = append(asked, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+				if r.Header.Get("Authorization") != "Bearer new" {
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				_, _ = io.WriteString(w, "text")
+			}))
+			defer server.Close()
+			renewals := 0
+			client := &fetch.Client{Token: secret.New("old"), Renew: func(context.Context) (secret.Value, error) {
+				renewals++
+				return secret.New(test.token), test.err
+			}}
+			_, err := client.Text(t.Context(), server.URL, 100)
+			assert.Equal(t, renewals, 1)
+			if test.want != "" {
+				assert.ErrorContains(t, err, test.want)
+				return
+			}
+			assert.NilError(t, err)
+			_, err = client.Text(t.Context(), server.URL, 100)
+			assert.NilError(t, err)
+			assert.DeepEqual(t, asked, []string{"old", "new", "new"})
+			assert.Equal(t, renewals, 1)
+		})
+	}
 }
 
 func TestATokenStaysWithItsHost(t *testing.T) {

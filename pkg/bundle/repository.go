@@ -50,6 +50,8 @@ type Repository struct {
 	Stall time.Duration
 	// Token is sent as a bearer token when set, as the bundle server of a control plane wants it.
 	Token secret.Value
+	// Renew returns another Token when the server has refused the one of now; nil for none.
+	Renew func(ctx context.Context) (secret.Value, error)
 	// HTTP sends the requests when set; CACert is then not looked at.
 	HTTP *http.Client
 
@@ -235,7 +237,8 @@ func (r *Repository) learn(ctx context.Context, found fetch.Version) (string, er
 func (r *Repository) files() *fetch.Client {
 	r.setup.Do(func() {
 		r.hashing, r.known = make(chan struct{}, 1), map[fetch.Version]string{}
-		r.client.CACert, r.client.Token, r.client.Stall, r.client.HTTP = r.CACert, r.Token, r.Stall, r.HTTP
+		r.client.CACert, r.client.Token, r.client.Renew = r.CACert, r.Token, r.Renew
+		r.client.Stall, r.client.HTTP = r.Stall, r.HTTP
 	})
 	return &r.client
 }

@@ -24,6 +24,8 @@ type Target struct {
 	Client kubernetes.Interface
 	// REST is how Client reaches the API server, for kinds without a typed client; nil in tests that need none.
 	REST *rest.Config
+	// Renewing is REST for clients that read the kubeconfig again where its credentials are refused, as Client does.
+	Renewing *rest.Config
 	// Server is the API server's address as the machines see it, "https://host:port".
 	Server string
 	// CACert is the cluster's certificate authority, PEM.
@@ -50,7 +52,7 @@ var kubeconfigKeys = []string{"value", "kubeconfig", "config"}
 // Connect opens the target of cluster: it reads the kubeconfig Secret and asks the API server who it is.
 func Connect(ctx context.Context, source config.Source, cluster *config.Cluster) (*Target, error) {
 	name := cluster.KubeconfigSecret()
-	content, err := source.Secret(ctx, name)
+	content, restConfig, err := readKubeconfig(ctx, source, name)
 	if cluster.Hosted() && errors.Is(err, config.ErrNotFound) {
 		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w; provision the cluster first: argo submit "+
 			"--from workflowtemplate/provision -p cluster=%s", cluster.Name, err, cluster.Name)
@@ -58,17 +60,10 @@ func Connect(ctx context.Context, source config.Source, cluster *config.Cluster)
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w", cluster.Name, err)
 	}
-	kubeconfig, found := firstOf(content, kubeconfigKeys)
-	if !found {
-		return nil, errclass.Errorf(errclass.Configuration,
-			"reading the kubeconfig of cluster %q: Secret %q in namespace %q has none of the keys %q", cluster.Name,
-			name, source.Namespace(), kubeconfigKeys)
-	}
-	restConfig, err := restconfig.Parse([]byte(kubeconfig.Reveal()))
-	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig in Secret %q: %w", name, err)
-	}
-	target, err := fromREST(restConfig, cluster.Fleet.Cluster.Endpoint)
+	target, err := fromREST(restConfig, cluster.Fleet.Cluster.Endpoint, func(ctx context.Context) (*rest.Config, error) {
+		_, found, err := readKubeconfig(ctx, source, name)
+		return found, err
+	})
 	if err != nil {
 		return nil, errclass.Errorf(errclass.Configuration, "reading the kubeconfig in Secret %q: %w", name, err)
 	}
@@ -81,6 +76,26 @@ func Connect(ctx context.Context, source config.Source, cluster *config.Cluster)
 	return target, nil
 }
 
+// readKubeconfig reads a kubeconfig Secret, and returns its content too.
+func readKubeconfig(ctx context.Context, source config.Source, name string) (map[string]secret.Value, *rest.Config,
+	error,
+) {
+	content, err := source.Secret(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	kubeconfig, found := firstOf(content, kubeconfigKeys)
+	if !found {
+		return nil, nil, errclass.Errorf(errclass.Configuration, "Secret %q in namespace %q has none of the keys %q",
+			name, source.Namespace(), kubeconfigKeys)
+	}
+	restConfig, err := restconfig.Parse([]byte(kubeconfig.Reveal()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("in Secret %q: %w", name, err)
+	}
+	return content, restConfig, nil
+}
+
 func firstOf(content map[string]secret.Value, keys []string) (secret.Value, bool) {
 	for _, key := range keys {
 		if value, ok := content[key]; ok {
@@ -90,8 +105,11 @@ func firstOf(content map[string]secret.Value, keys []string) (secret.Value, bool
 	return secret.Value{}, false
 }
 
-// fromREST makes a Target of a kubeconfig; endpoint, host:port, wins over the kubeconfig's own server.
-func fromREST(restConfig *rest.Config, endpoint string) (*Target, error) {
+// fromREST makes a Target of a kubeconfig; endpoint, host:port, wins over the kubeconfig's own server. read reads the
+// kubeconfig again.
+func fromREST(restConfig *rest.Config, endpoint string, read func(context.Context) (*rest.Config, error)) (*Target,
+	error,
+) {
 	if restConfig.Insecure || len(restConfig.CAData) == 0 {
 		return nil, fmt.Errorf("it carries no certificate-authority-data; a machine must be able to verify the " +
 			"cluster it joins")
@@ -99,7 +117,8 @@ func fromREST(restConfig *rest.Config, endpoint string) (*Target, error) {
 	// One client serves every machine of a workflow: client-go's default of 5 requests a second would queue them.
 	restConfig.QPS, restConfig.Burst = 50, 100
 	restConfig.UserAgent = "argosy"
-	client, err := kubernetes.NewForConfig(restConfig)
+	renewing := restconfig.Renewing(restConfig, read)
+	client, err := kubernetes.NewForConfig(renewing)
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
@@ -111,7 +130,9 @@ func fromREST(restConfig *rest.Config, endpoint string) (*Target, error) {
 	if endpoint != "" {
 		host = endpoint
 	}
-	return &Target{Client: client, REST: restConfig, Server: "https://" + host, CACert: string(restConfig.CAData)}, nil
+	return &Target{
+		Client: client, REST: restConfig, Renewing: renewing, Server: "https://" + host, CACert: string(restConfig.CAData),
+	}, nil
 }
 
 // ask reads the fields that only the running cluster knows.
