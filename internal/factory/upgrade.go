@@ -3,6 +3,11 @@ package factory
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"time"
+
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
@@ -32,7 +37,26 @@ func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools
 		return machine.New(m.Name, pods.WithFallback(connector.dial(m, tools), m.NodeName), tools.Agent,
 			documents.Settings(m).BinariesPath)
 	}
-	rollout := &upgrade.Upgrader{Joiner: joiner, Pods: pods}
+	leases, err := leasesOf(joiner.Target.Renewing)
+	if err != nil {
+		return nil, err
+	}
+	rollout := &upgrade.Upgrader{Joiner: joiner, Pods: pods, Leases: leases}
 	pods.Owner = func() string { return rollout.Rollout } // it is set after this
 	return rollout, nil
+}
+
+// leaseTimeout bounds one request for the Lease, which is renewed four times in its life.
+const leaseTimeout = 10 * time.Second
+
+// leasesOf returns a client for the rollout's Lease with a rate of its own: the evictions of a thousand pods, each asked
+// for again and again, wait for each other in the other one.
+func leasesOf(cluster *rest.Config) (coordinationclient.LeasesGetter, error) {
+	own := rest.CopyConfig(cluster)
+	own.RateLimiter, own.Timeout = nil, leaseTimeout
+	client, err := coordinationclient.NewForConfig(own)
+	if err != nil {
+		return nil, fmt.Errorf("making the client of the rollout's Lease: %w", err)
+	}
+	return client, nil
 }

@@ -275,6 +275,8 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		switch {
 		case gate.Halt != nil:
 			message = gate.Halt.Reason
+		case gate.Unproven:
+			message += "; no canary was upgraded, so that the next one needs an approval"
 		case gate.Approve:
 			message += "; the next one needs an approval"
 		}

@@ -11,6 +11,7 @@ import (
 
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -26,13 +27,15 @@ import (
 type waiters struct {
 	*Upgrader
 	client *fake.Clientset
-	plan   rollout.Plan
+	plan   *rollout.Plan
 	lists  atomic.Int64
+	// leasesFail: the API server does not answer requests for the Lease.
+	leasesFail atomic.Bool
 }
 
 func newWaiters(t *testing.T, count int) *waiters {
 	t.Helper()
-	w := &waiters{client: fake.NewClientset(), plan: rollout.Plan{MaxUnavailable: 1}}
+	w := &waiters{client: fake.NewClientset(), plan: &rollout.Plan{MaxUnavailable: 1}}
 	documents := "apiVersion: argosy.dev/v1alpha1\nkind: Fleet\nssh: {trustOnFirstUse: true}\nmachines:\n"
 	wave := rollout.Wave{Name: "1"}
 	for i := range count {
@@ -56,6 +59,10 @@ func newWaiters(t *testing.T, count int) *waiters {
 		Cluster: cluster, Version: "v1.34.4",
 		Target: &join.Target{Client: w.client},
 	}}
+	w.lease.held.renewed = time.Now().Add(time.Hour) // it has the Lease
+	w.client.PrependReactor("*", "leases", func(ktesting.Action) (bool, runtime.Object, error) {
+		return w.leasesFail.Load(), nil, apierrors.NewServiceUnavailable("etcd has no leader")
+	})
 	w.client.PrependReactor("list", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
 		w.lists.Add(1)
 		return false, nil, nil
@@ -121,7 +128,7 @@ func TestADecisionSeesEveryMachineThatBeganBefore(t *testing.T) {
 
 func TestAWaveWaitsForMachinesOfTheWaveBefore(t *testing.T) {
 	w := newWaiters(t, 3)
-	w.plan = rollout.Plan{MaxUnavailable: 3, Waves: []rollout.Wave{
+	w.plan = &rollout.Plan{MaxUnavailable: 3, Waves: []rollout.Wave{
 		{Name: "canary", Machines: []string{"m1", "m2"}}, {Name: "1", Machines: []string{"m3"}},
 	}}
 	assert.NilError(t, w.note(t.Context(), "m1", state{State: rollout.Working}))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,11 +78,10 @@ func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]st
 	if err := u.waitIdle(ctx, progress); err != nil {
 		return nil, err
 	}
-	other, err := u.otherRollout(ctx)
-	if err != nil {
+	if err := u.readRecord(ctx); err != nil {
 		return nil, err
 	}
-	nodes, err := u.nodesSince(ctx, time.Now())
+	nodes, other, err := u.leftCordoned(ctx, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -109,13 +109,37 @@ func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]st
 		}
 		done = append(done, line)
 	}
-	if err := u.retrying(ctx, progress, u.deleteLease); err != nil {
+	if err := u.retrying(ctx, progress, u.end); err != nil {
 		failed = append(failed, err.Error())
 	}
 	if len(failed) > 0 {
 		return done, errclass.Errorf(errclass.Permanent, "cleaning up: %s", strings.Join(failed, "\n"))
 	}
 	return done, nil
+}
+
+// leftCordoned returns the nodes, and the rollout that is at work on some of them. Where no rollout has left a node
+// cordoned, that does not matter, and is not waited for.
+func (u *Upgrader) leftCordoned(ctx context.Context, progress operation.Progress) (map[string]*corev1.Node, string,
+	error,
+) {
+	nodes, _, err := u.nodesSince(ctx, time.Now())
+	if err != nil {
+		return nil, "", err
+	}
+	cordoned := slices.ContainsFunc(u.Cluster.Fleet.Machines, func(m config.Machine) bool {
+		node := nodes[m.NodeName]
+		return node != nil && (drain.Owns(node, waveOwner) || drain.Owns(node, cordonOwner))
+	})
+	if !cordoned {
+		return nodes, "", nil
+	}
+	other, err := u.otherRollout(ctx, progress)
+	if err != nil {
+		return nil, "", err
+	}
+	nodes, _, err = u.nodesSince(ctx, time.Now())
+	return nodes, other, err
 }
 
 // endUpgrade ends the upgrade of one machine: it waits for one at work to finish, for one that has finished to be

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"argosy.dev/argosy/pkg/config"
@@ -12,6 +13,9 @@ import (
 type Gate struct {
 	// Approve is true where a person has to let the next wave begin.
 	Approve bool
+	// Unproven is true where the canaries have ended and none of them was upgraded: then a person has to let the next
+	// wave begin, whatever upgrade.approval is.
+	Unproven bool
 	// Pause before the next wave begins.
 	Pause time.Duration
 	// Halt is why no machine begins any more; nil while one may.
@@ -20,16 +24,21 @@ type Gate struct {
 
 // After returns the gate after a wave of a plan. A rollout that is halted has neither a pause nor an approval.
 func (u *Upgrader) After(ctx context.Context, plan rollout.Plan, wave rollout.Wave) (Gate, error) {
-	now, err := u.now(ctx, time.Now())
+	next := slices.IndexFunc(plan.Waves, func(w rollout.Wave) bool { return w.Name == wave.Name }) + 1
+	now, err := u.situation(ctx, u.situations.shared(plan), next, time.Now())
 	if err != nil {
 		return Gate{}, err
 	}
-	if halt := rollout.Halted(plan, now); halt != nil {
+	if halt := now.Halt(); halt != nil {
 		return Gate{Halt: halt}, nil
 	}
 	policy := u.Cluster.Fleet.Upgrade
+	last := wave.Canary && (next >= len(plan.Waves) || !plan.Waves[next].Canary)
+	unproven := last && now.Unproven(u.Version)
 	return Gate{
-		Approve: policy.Approval == config.ApproveAlways || policy.Approval == config.ApproveCanaries && wave.Canary,
-		Pause:   policy.Pause.Duration,
+		Approve: policy.Approval == config.ApproveAlways || policy.Approval == config.ApproveCanaries && wave.Canary ||
+			unproven,
+		Unproven: unproven,
+		Pause:    policy.Pause.Duration,
 	}, nil
 }

@@ -49,8 +49,8 @@ type machineUpgrade struct {
 	rule     config.UpgradeRule
 	progress operation.Progress
 	outcome  Outcome
-	// plan of the rollout; without waves for a rollback.
-	plan rollout.Plan
+	// plan of the rollout; nil for a rollback.
+	plan *rollout.Plan
 
 	// own is true where the cordon is the rollout's; since is when it was made.
 	own   bool
@@ -73,8 +73,10 @@ type machineUpgrade struct {
 //	all holds             otherwise                         waits for it, and uncordons
 //	runs                  any                               is followed, and on as below
 //	wants phases          any                               admission, stage, cordon, drain, upgrade, gate, uncordon
-func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
-	stands, halt, err := w.upgrader.standing(ctx, w.machine, plan)
+//
+// It is inspected again after each wait: for the Lease, which another rollout had, and for its turn.
+func (w *machineUpgrade) run(ctx context.Context) error {
+	stands, halt, err := w.upgrader.standing(ctx, w.machine, w.plan)
 	if err != nil {
 		return err
 	}
@@ -97,21 +99,31 @@ func (w *machineUpgrade) run(ctx context.Context, plan rollout.Plan) error {
 		return w.upgrader.noteSuccess(ctx, node)
 	}
 	inspected := time.Now()
-	if err := w.upgrader.admit(ctx, w.machine, plan, w.progress); err != nil {
-		return w.noteFailure(ctx, err)
-	}
-	release, err := w.upgrader.holdLease(ctx, w.progress)
-	if err != nil {
-		return w.noteFailure(ctx, err)
-	}
-	defer release()
-	if time.Since(inspected) > admitEvery {
-		// It waited, perhaps for another rollout, which may have upgraded the machine.
+	release := func() {}
+	defer func() { release() }()
+	for _, wait := range []func() error{
+		func() error {
+			held, err := w.upgrader.holdLease(ctx, w.progress)
+			if err == nil {
+				release = held
+			}
+			return err
+		},
+		func() error { return w.upgrader.admit(ctx, w.machine, w.plan, w.progress) },
+		func() error { return w.upgrader.awaitLease(ctx, w.progress) }, // it may be lost meanwhile
+	} {
+		if err := wait(); err != nil {
+			return w.noteFailure(ctx, err)
+		}
+		if time.Since(inspected) <= admitEvery {
+			continue
+		}
 		if seen, node, err = w.inspect(ctx); err != nil {
 			return w.noteFailure(ctx, err)
 		}
+		inspected = time.Now()
 		if !drain.Owns(node, cordonOwner) && w.finished(seen, node) {
-			return w.upgrader.noteSuccess(ctx, node)
+			return w.upgrader.note(ctx, node.Name, state{State: rollout.Succeeded})
 		}
 	}
 	return w.noteFailure(ctx, w.disrupt(ctx, seen))

@@ -142,7 +142,7 @@ func (w *machineUpgrade) rollBack(ctx context.Context) error {
 	defer func() {
 		release()
 		// No rollout releases it, as this is not part of one. If that fails, it expires.
-		_ = w.upgrader.deleteLease(context.WithoutCancel(ctx))
+		_ = w.upgrader.end(context.WithoutCancel(ctx))
 	}()
 	node, err := w.upgrader.node(ctx, w.machine)
 	if err != nil || node == nil {

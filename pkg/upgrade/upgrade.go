@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/pkg/config"
@@ -40,10 +41,18 @@ type Upgrader struct {
 	OnlyControlPlane bool
 	// Until is when nothing more is begun; zero for never.
 	Until time.Time
+	// Leases is the client of the rollout's Lease, so that no other request delays a renewal; nil takes the cluster's.
+	Leases coordinationclient.LeasesGetter
 
-	admission sync.Mutex
-	nodes     nodeList
-	lease     lease
+	admission  sync.Mutex
+	view       view
+	situations situations
+	lease      lease
+	record     record
+	elsewhere  elsewhere
+
+	canariesOnce sync.Once
+	canaryNames  map[string]bool
 }
 
 // Outcome is the result for one machine.
@@ -104,7 +113,7 @@ func (s Staged) String() string {
 func (u *Upgrader) Stage(ctx context.Context, machine config.Machine, plan rollout.Plan, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Staged, error) {
-	_, halt, err := u.standing(ctx, machine, plan)
+	_, halt, err := u.standing(ctx, machine, u.situations.shared(plan))
 	if err != nil {
 		return Staged{Machine: machine.Name, Version: u.Version}, err
 	}
@@ -192,10 +201,11 @@ func (u *Upgrader) Upgrade(ctx context.Context, machine config.Machine, plan rol
 ) (Outcome, error) {
 	started := time.Now()
 	w := &machineUpgrade{
-		upgrader: u, machine: machine, rule: u.Cluster.UpgradeRuleFor(machine), progress: progress, plan: plan,
+		upgrader: u, machine: machine, rule: u.Cluster.UpgradeRuleFor(machine), progress: progress,
+		plan:    u.situations.shared(plan),
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName, Version: u.Version},
 	}
-	err := w.run(ctx, plan)
+	err := w.run(ctx)
 	if err != nil || !w.outcome.Changed {
 		err = w.uncordonUnbegun(ctx, err)
 	}

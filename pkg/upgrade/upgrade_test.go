@@ -272,6 +272,33 @@ func TestNothingIsBegunWhenTheWindowIsClosed(t *testing.T) {
 	assert.Assert(t, gate.Halt != nil && !gate.Approve)
 }
 
+// The canary is skipped, since its pods do not leave. The next wave begins with an approval, whatever the policy.
+func TestCanariesThatWereAllSkippedNeedAnApproval(t *testing.T) {
+	for _, approval := range []string{"never", "canaries", "always"} {
+		for name, skipped := range map[string]bool{"skipped": true, "upgraded": false} {
+			t.Run(approval+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, "", "m1", "m2")
+				s.Cluster.Fleet.Upgrade.Approval, s.Cluster.Fleet.Upgrade.OnDrainTimeout = approval, "skip"
+				s.Cluster.Fleet.Upgrade.Canaries = "m1"
+				s.Cluster.Fleet.Drain.Timeout.Duration = 50 * time.Millisecond
+				s.pod(t, "m1", "web-0")
+				if skipped {
+					s.forbidden = []string{"web-0"}
+				}
+				plan := inWaves("m1", "m2")
+				plan.Waves[0].Canary = true
+				_, err := s.upgrade(t.Context(), t, "m1", plan)
+				assert.NilError(t, err)
+				gate, err := s.After(t.Context(), plan, plan.Waves[0])
+				assert.NilError(t, err)
+				assert.Equal(t, gate.Unproven, skipped)
+				assert.Equal(t, gate.Approve, skipped || approval != "never")
+			})
+		}
+	}
+}
+
 func TestAnUpgradedMachineIsRolledBackOnRequest(t *testing.T) {
 	s := newSite(t, "", "m1")
 	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
@@ -405,6 +432,7 @@ func TestATokenLastsUntilNoAttemptIsLeft(t *testing.T) {
 func TestCleaningUpLeavesMachinesOfAnotherRollout(t *testing.T) {
 	s := newSite(t, "", "m1")
 	other := &upgrade.Upgrader{Joiner: s.Upgrader.Joiner, Rollout: "rollout-2"}
+	s.RenewEvery(10 * time.Millisecond)
 	s.machines["m1"].during = func() {
 		done, err := other.Clean(t.Context(), operation.NoProgress{})
 		assert.NilError(t, err)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"argosy.dev/argosy/pkg/drain"
-	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // waveOwner is the value of drain.CordonedBy at nodes of machines that have not begun, and whose wave has.
@@ -16,13 +15,16 @@ const waveOwner = "upgrade-wave"
 // pods would move to them, and move again. Each such machine takes its cordon over when it begins.
 func (w *machineUpgrade) cordonWave(ctx context.Context, with drain.Drainer) error {
 	u := w.upgrader
+	if w.plan == nil {
+		return nil
+	}
 	u.admission.Lock()
 	defer u.admission.Unlock()
-	now, err := u.now(ctx, time.Now())
+	now, err := u.situation(ctx, w.plan, 0, time.Now())
 	if err != nil {
 		return err
 	}
-	for _, name := range rollout.Next(w.plan, now, w.machine.Name) {
+	for _, name := range now.Next(w.machine.Name) {
 		machine, known := u.Cluster.Machine(name)
 		if !known || !*u.Cluster.UpgradeRuleFor(machine).Drain {
 			continue

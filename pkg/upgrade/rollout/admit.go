@@ -35,6 +35,7 @@ type Decision struct {
 //
 //	the machine                          the others                                  answer
 //	is not in the plan or the snapshot   -                                           Leave
+//	is pending, and its node is gone     -                                           Leave
 //	is finished, or left out meanwhile   -                                           Leave
 //	is at work                           -                                           Start, never left half done
 //	is pending                           more have failed than the budget allows     Leave
@@ -53,20 +54,22 @@ type Decision struct {
 // rollout.
 //
 // A canary that was skipped proves nothing, and halts nothing. A machine of the plan whose node is gone counts as
-// failed: its state went with the node.
-func Admit(plan Plan, now Snapshot, name string) Decision {
-	s := situation{plan, now, index(now.Machines)}
+// failed and as unavailable: it served when the plan was made.
+func Admit(plan Plan, now Snapshot, name string) Decision { return Situate(plan, now).Admit(name) }
+
+// Admit is the function of that name, for one of many machines that ask in the same situation.
+func (s *Situation) Admit(name string) Decision {
 	self, reason := s.member(name)
 	switch {
 	case reason != "":
 		return Decision{Verdict: Leave, Reason: reason, Allowed: s.leftOut(name)}
 	case self.State == Working:
 		return Decision{Verdict: Start, Reason: "is at work already"}
-	case plan.MaxUnavailable < 1:
+	case s.plan.MaxUnavailable < 1:
 		return Decision{Verdict: Leave, Reason: "the plan lets no machine be out of service"}
 	}
-	if halt := s.halted(); halt != nil {
-		return Decision{Verdict: Leave, Reason: halt.Reason, Allowed: halt.Allowed}
+	if s.halt != nil {
+		return Decision{Verdict: Leave, Reason: s.halt.Reason, Allowed: s.halt.Allowed}
 	}
 	wave, reason := s.wave(name)
 	if reason != "" {
@@ -78,17 +81,16 @@ func Admit(plan Plan, now Snapshot, name string) Decision {
 // Next returns the machines of a wave that will begin while the machine of that name is at work, in their order: those
 // that are pending and available, as far as MaxUnavailable lets them be out of service together with all that are
 // already. Of a rollout that is halted there are none.
-func Next(plan Plan, now Snapshot, name string) []string {
-	s := situation{plan, now, index(now.Machines)}
+func (s *Situation) Next(name string) []string {
 	wave, waiting := s.wave(name)
-	if !plan.Has(name) || waiting != "" || s.halted() != nil {
+	if !s.planned(name) || waiting != "" || s.halt != nil {
 		return nil
 	}
 	working, idle := s.missing(name)
 	var next []string
 	for _, other := range wave.Machines {
 		m := s.byName[other]
-		if len(working)+len(idle)+1+len(next) >= plan.MaxUnavailable {
+		if len(working)+len(idle)+1+len(next) >= s.plan.MaxUnavailable {
 			break
 		}
 		if other != name && m != nil && m.State == Pending && m.Skip == "" && !m.Unavailable {
@@ -99,34 +101,80 @@ func Next(plan Plan, now Snapshot, name string) []string {
 }
 
 // Halted returns why no pending machine may start any more; nil while one may.
-func Halted(plan Plan, now Snapshot) *Halt {
-	return situation{plan, now, index(now.Machines)}.halted()
+func Halted(plan Plan, now Snapshot) *Halt { return Situate(plan, now).halt }
+
+// Halt returns why no pending machine may start any more; nil while one may.
+func (s *Situation) Halt() *Halt { return s.halt }
+
+// Machine returns the machine of that name; the zero Machine where the snapshot has none.
+func (s *Situation) Machine(name string) Machine {
+	if m := s.byName[name]; m != nil {
+		return *m
+	}
+	return Machine{}
 }
 
-// situation is a plan and how far it has come.
-type situation struct {
+// State returns where the machine of that name stands; Pending where the snapshot has none.
+func (s *Situation) State(name string) State { return s.Machine(name).State }
+
+// Unproven reports whether the plan's canaries are all finished and none of them runs the version: nothing has been
+// shown of it to the machines that come next. A plan without canaries has nothing to show.
+func (s *Situation) Unproven(version string) bool {
+	canaries := false
+	for _, wave := range s.plan.Waves {
+		for _, name := range wave.Machines {
+			m := s.byName[name]
+			switch {
+			case !wave.Canary || m == nil:
+				continue
+			case m.State == Succeeded || m.Version == version || !m.finished():
+				return false
+			}
+			canaries = true
+		}
+	}
+	return canaries
+}
+
+// Situation is a plan and how far it has come at one moment. Its methods only read.
+type Situation struct {
 	plan   Plan
 	now    Snapshot
 	byName map[string]*Machine
+	// waveOf has the index of each machine's wave.
+	waveOf map[string]int
+	halt   *Halt
 }
 
-func index(machines []Machine) map[string]*Machine {
-	byName := make(map[string]*Machine, len(machines))
-	for i := range machines {
-		byName[machines[i].Name] = &machines[i]
+// Situate returns the situation of a plan. What all machines that ask have in common is computed once.
+func Situate(plan Plan, now Snapshot) *Situation {
+	s := &Situation{
+		plan: plan, now: now,
+		byName: make(map[string]*Machine, len(now.Machines)), waveOf: make(map[string]int, plan.Size()),
 	}
-	return byName
+	for i := range now.Machines {
+		s.byName[now.Machines[i].Name] = &now.Machines[i]
+	}
+	for i, wave := range plan.Waves {
+		for _, name := range wave.Machines {
+			s.waveOf[name] = i
+		}
+	}
+	s.halt = s.halted()
+	return s
 }
 
 // member returns a machine that is not finished, or the reason why it has nothing to do.
-func (s situation) member(name string) (m *Machine, reason string) {
-	if reason := s.plan.absence(name); reason != "" {
+func (s *Situation) member(name string) (m *Machine, reason string) {
+	if reason := s.absence(name); reason != "" {
 		return nil, reason
 	}
 	m = s.byName[name]
 	switch {
 	case m == nil:
 		return nil, "is gone"
+	case m.State == Pending && m.Version == "":
+		return nil, "its node is gone"
 	case m.finished():
 		return nil, m.end()
 	}
@@ -134,27 +182,27 @@ func (s situation) member(name string) (m *Machine, reason string) {
 }
 
 // leftOut reports whether a policy keeps a machine out of the rollout, or it is finished as it should be.
-func (s situation) leftOut(name string) bool {
-	if s.plan.absence(name) != "" {
+func (s *Situation) leftOut(name string) bool {
+	if s.absence(name) != "" {
 		return true
 	}
 	m := s.byName[name]
-	return m != nil && m.State != Failed && m.State != Left
+	return m != nil && m.State != Failed && m.State != Left && (m.State != Pending || m.Version != "")
 }
 
 // absence returns why a machine is in none of the plan's waves; empty for one that is.
-func (p Plan) absence(name string) string {
-	if p.Has(name) {
+func (s *Situation) absence(name string) string {
+	if s.planned(name) {
 		return ""
 	}
-	if slices.Contains(p.Held, name) {
+	if slices.Contains(s.plan.Held, name) {
 		return "runs the target version"
 	}
-	at := slices.IndexFunc(p.Skipped, func(l SkippedMachine) bool { return l.Machine == name })
+	at := slices.IndexFunc(s.plan.Skipped, func(l SkippedMachine) bool { return l.Machine == name })
 	if at < 0 {
 		return "is not part of this rollout"
 	}
-	return p.Skipped[at].Reason
+	return s.plan.Skipped[at].Reason
 }
 
 // end returns how a finished machine ended.
@@ -175,7 +223,7 @@ func (m *Machine) end() string {
 }
 
 // halted returns why no more machines start: machines that failed, in the plan's order, or the end of the window.
-func (s situation) halted() *Halt {
+func (s *Situation) halted() *Halt {
 	var failed, canaries []string
 	for _, wave := range s.plan.Waves {
 		for _, name := range wave.Machines {
@@ -202,9 +250,10 @@ func (s situation) halted() *Halt {
 }
 
 // wave returns a machine's wave, or the earlier one that it has to wait for. Machines that are gone are not waited for.
-func (s situation) wave(name string) (own Wave, waiting string) {
-	for _, wave := range s.plan.Waves {
-		if slices.Contains(wave.Machines, name) {
+func (s *Situation) wave(name string) (own Wave, waiting string) {
+	last, has := s.waveOf[name]
+	for i, wave := range s.plan.Waves {
+		if has && i == last {
 			return wave, ""
 		}
 		working, pending := s.unfinished(wave)
@@ -218,7 +267,7 @@ func (s situation) wave(name string) (own Wave, waiting string) {
 	return own, ""
 }
 
-func (s situation) unfinished(wave Wave) (working, pending []string) {
+func (s *Situation) unfinished(wave Wave) (working, pending []string) {
 	for _, name := range wave.Machines {
 		m := s.byName[name]
 		switch {
@@ -233,7 +282,7 @@ func (s situation) unfinished(wave Wave) (working, pending []string) {
 }
 
 // byAvailability decides by the number of machines out of service, for a pending machine whose wave it is.
-func (s situation) byAvailability(self *Machine, wave Wave) Decision {
+func (s *Situation) byAvailability(self *Machine, wave Wave) Decision {
 	working, idle := s.missing(self.Name)
 	most := s.plan.MaxUnavailable
 	switch {
@@ -258,22 +307,27 @@ func (s situation) byAvailability(self *Machine, wave Wave) Decision {
 
 // missing returns the other machines that are out of service, in the order of the snapshot: those at work, and those
 // that are unavailable for another reason.
-func (s situation) missing(self string) (working, idle []string) {
+func (s *Situation) missing(self string) (working, idle []string) {
 	for i := range s.now.Machines {
 		m := &s.now.Machines[i]
 		switch {
 		case m.Name == self:
 		case m.State == Working:
 			working = append(working, m.Name)
-		case m.Unavailable:
+		case m.Unavailable || m.Version == "" && s.planned(m.Name):
 			idle = append(idle, m.Name)
 		}
 	}
 	return working, idle
 }
 
+func (s *Situation) planned(name string) bool {
+	_, has := s.waveOf[name]
+	return has
+}
+
 // repairable returns the wave's other machines that are unavailable and pending: their upgrade may repair them.
-func (s situation) repairable(wave Wave, self string) []string {
+func (s *Situation) repairable(wave Wave, self string) []string {
 	var names []string
 	for _, name := range wave.Machines {
 		m := s.byName[name]

@@ -71,6 +71,7 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 			[]change{with(because("no disk"), "m1")},
 			"has failed: no disk",
 		},
+		{"is pending, and its node is gone | -", "m1", []change{with(runs(""), "m1")}, "its node is gone"},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(is(rollout.Failed), "m1")}, "has failed"},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(is(rollout.Skipped), "m1")}, "was skipped"},
 		{"is finished, or left out meanwhile | -", "m1", []change{with(is(rollout.Left), "m1")}, "was left"},
@@ -180,6 +181,11 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 			"m2, m3 are at work, and no more than 2 may be out of service",
 		},
 		{
+			"is pending | N or more, and some of them are at work", "m1",
+			[]change{with(runs(""), "m2"), with(is(rollout.Working), "m3")},
+			"m3 is at work and m2 is unavailable, and no more than 2 may be out of service",
+		},
+		{
 			"is pending | N or more, one of them pending in its wave", "m1",
 			[]change{with(unavailable, "m3", "m6")},
 			"m3 is unavailable already, and begun first",
@@ -272,4 +278,44 @@ func TestManyMachinesAreNamedBriefly(t *testing.T) {
 		}
 		assert.Equal(t, rollout.Admit(plan, rollout.Snapshot{Machines: machines}, machines[n].Name).Reason, want)
 	}
+}
+
+// The plan: canaries m1 and m2, each in a wave of its own, then m3. The canaries
+//
+//	have                               are unproven
+//	begun, or not yet                  no: one may still show something
+//	failed                             yes, and the rollout is halted
+//	been skipped, both                 yes
+//	been skipped, and one upgraded     no
+//	been skipped, and one upgraded by another rollout   no
+func TestCanariesThatWereAllSkippedProveNothing(t *testing.T) {
+	for name, test := range map[string]struct {
+		now      []func(*rollout.Machine)
+		unproven bool
+	}{
+		"not begun": {},
+		"one at work": {now: []func(*rollout.Machine){with(is(rollout.Skipped), "m1"),
+			with(is(rollout.Working), "m2")}},
+		"all skipped": {now: []func(*rollout.Machine){with(is(rollout.Skipped), "m1", "m2")},
+			unproven: true},
+		"one skipped, one left": {now: []func(*rollout.Machine){with(is(rollout.Skipped), "m1"),
+			with(is(rollout.Left), "m2")}, unproven: true},
+		"labels keep them out": {now: []func(*rollout.Machine){with(skip("label"), "m1", "m2")}, unproven: true},
+		"one upgraded": {now: []func(*rollout.Machine){with(is(rollout.Succeeded), "m1"),
+			with(is(rollout.Skipped), "m2")}},
+		"upgraded by another one": {now: []func(*rollout.Machine){with(is(rollout.Skipped), "m1", "m2"),
+			with(runs("v1.34.4"), "m2")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plan, err := rollout.Make(fleet(3, with(canary, "m1", "m2")),
+				rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(1)})
+			assert.NilError(t, err)
+			machines := fleet(3, append([]func(*rollout.Machine){with(canary, "m1", "m2")}, test.now...)...)
+			situation := rollout.Situate(plan, rollout.Snapshot{Machines: machines})
+			assert.Equal(t, situation.Unproven("v1.34.4"), test.unproven)
+		})
+	}
+	plan, err := rollout.Make(fleet(1), rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(1)})
+	assert.NilError(t, err)
+	assert.Assert(t, !rollout.Situate(plan, rollout.Snapshot{Machines: fleet(1)}).Unproven("v1.34.4"))
 }

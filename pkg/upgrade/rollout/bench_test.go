@@ -74,9 +74,10 @@ func upgrade(b *testing.B, plan rollout.Plan, machines []rollout.Machine, byName
 	left := wave.Machines
 	for len(left) > 0 {
 		var waiting []string
+		situation := rollout.Situate(plan, rollout.Snapshot{Machines: machines})
 		for _, name := range left {
 			asked++
-			if rollout.Admit(plan, rollout.Snapshot{Machines: machines}, name).Verdict == rollout.Start {
+			if situation.Admit(name).Verdict == rollout.Start {
 				byName[name].State = rollout.Working
 			} else {
 				waiting = append(waiting, name)

@@ -28,9 +28,9 @@ func TestTheNextMachinesOfAWave(t *testing.T) {
 			plan := rollout.Plan{MaxUnavailable: 3, Waves: []rollout.Wave{
 				{Name: "1", Machines: []string{"m1", "m2", "m3", "m4"}}, {Name: "2", Machines: []string{"m5"}},
 			}}
-			assert.Equal(t, strings.Join(rollout.Next(plan, rollout.Snapshot{Machines: machines}, "m1"), " "),
-				test.want)
-			assert.Equal(t, len(rollout.Next(plan, rollout.Snapshot{Machines: machines}, "m9")), 0)
+			situation := rollout.Situate(plan, rollout.Snapshot{Machines: machines})
+			assert.Equal(t, strings.Join(situation.Next("m1"), " "), test.want)
+			assert.Equal(t, len(situation.Next("m9")), 0)
 		})
 	}
 }

@@ -117,6 +117,14 @@ type SkippedMachine struct {
 	Machine, Reason string
 }
 
+// Equal reports whether the steps of a rollout do the same by either plan: those that no step works on do not count.
+func (p Plan) Equal(other Plan) bool {
+	return p.MaxUnavailable == other.MaxUnavailable && p.FailureBudget == other.FailureBudget &&
+		slices.EqualFunc(p.Waves, other.Waves, func(a, b Wave) bool {
+			return a.Name == b.Name && a.Canary == b.Canary && slices.Equal(a.Machines, b.Machines)
+		})
+}
+
 // Size returns how many machines take part.
 func (p Plan) Size() int {
 	size := 0

@@ -31,12 +31,14 @@ type simulation struct {
 	choose dice
 	// outcome decides how a machine ends; nil means that choose does.
 	outcome map[string]rollout.State
-	// incidents is how many times a node may go down, come back or get a skip label by itself.
+	// incidents is how many times a node may go down, come back, get a skip label or be deleted by itself.
 	incidents int
 
 	started map[string]bool
 	// downByItself: machines that were unavailable before their upgrade began.
 	downByItself map[string]bool
+	// deleted has the versions of the machines whose nodes were deleted.
+	deleted map[string]string
 	// said is the last answer to a machine.
 	said map[string]rollout.Decision
 	// changes is how many times something has happened.
@@ -46,6 +48,7 @@ type simulation struct {
 
 func (s *simulation) run() {
 	s.started, s.downByItself, s.said = map[string]bool{}, map[string]bool{}, map[string]rollout.Decision{}
+	s.deleted = map[string]string{}
 	for _, m := range s.machines {
 		s.downByItself[m.Name] = m.Unavailable
 	}
@@ -174,6 +177,14 @@ func (s *simulation) incident() {
 	s.changes++
 	switch {
 	case m.State == rollout.Working:
+	case m.Version == "":
+		if version, was := s.deleted[m.Name]; was {
+			m.Version = version
+			s.tell("%s has a node again", m.Name)
+		}
+	case s.choose(6) == 1:
+		s.deleted[m.Name], m.Version = m.Version, ""
+		s.tell("%s loses its node", m.Name)
 	case m.State == rollout.Pending && s.choose(4) == 1:
 		m.Skip = "label skip"
 		s.tell("%s gets a label", m.Name)
@@ -192,12 +203,14 @@ func (s *simulation) judgeStart(m *rollout.Machine) {
 		s.fatal("%s starts twice", m.Name)
 	case m.Skip != "":
 		s.fatal("%s starts though it is left out", m.Name)
+	case m.Version == "":
+		s.fatal("%s starts without a node", m.Name)
 	case target.LessThan(version.MustParseSemantic(m.Version)):
 		s.fatal("%s is ahead of the target", m.Name)
 	case !m.Differs && !version.MustParseSemantic(m.Version).LessThan(target):
 		s.fatal("%s has nothing to be upgraded to", m.Name)
 	}
-	if failed := s.in(rollout.Failed); len(failed) > s.budget {
+	if failed := append(s.in(rollout.Failed), s.gone()...); len(failed) > s.budget {
 		s.fatal("%s starts after %v failed", m.Name, failed)
 	} else if slices.ContainsFunc(failed, func(name string) bool { return s.machine(name).Canary }) {
 		s.fatal("%s starts after a canary among %v failed", m.Name, failed)
@@ -215,6 +228,17 @@ func (s *simulation) judgeStart(m *rollout.Machine) {
 	}
 }
 
+// gone returns the plan's machines whose nodes are gone, without those that have failed.
+func (s *simulation) gone() []string {
+	var names []string
+	for name := range s.deleted {
+		if m := s.machine(name); m.Version == "" && s.plan.Has(name) && m.State != rollout.Failed {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // judgeAvailability checks the invariants after a machine has started.
 func (s *simulation) judgeAvailability(begun *rollout.Machine) {
 	working, missing, ours := 0, 0, 0
@@ -223,10 +247,11 @@ func (s *simulation) judgeAvailability(begun *rollout.Machine) {
 		if at {
 			working++
 		}
-		if at || m.Unavailable {
+		gone := m.Version == "" && s.plan.Has(m.Name)
+		if at || m.Unavailable || gone {
 			missing++
 		}
-		if (at || m.Unavailable) && !s.downByItself[m.Name] {
+		if (at || m.Unavailable) && !gone && !s.downByItself[m.Name] {
 			ours++
 		}
 	}
