@@ -53,7 +53,7 @@ func newClient(t *testing.T, server *guarded, token *string, reads *int) kuberne
 	t.Helper()
 	at := httptest.NewServer(server)
 	t.Cleanup(at.Close)
-	config := &rest.Config{Host: at.URL, BearerToken: "old", ContentConfig: rest.ContentConfig{
+	config := &rest.Config{Host: at.URL, BearerToken: "old", QPS: -1, ContentConfig: rest.ContentConfig{
 		ContentType: "application/json",
 	}}
 	client, err := kubernetes.NewForConfig(restconfig.Renewing(config, func(context.Context) (*rest.Config, error) {

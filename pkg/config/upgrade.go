@@ -193,11 +193,6 @@ func (c *Cluster) UpgradeRuleFor(m Machine) UpgradeRule {
 	return rule
 }
 
-// Canary reports whether a machine is upgraded before the others.
-func (c *Cluster) Canary(m Machine) bool {
-	return c.Fleet.Upgrade.Canaries != "" && c.selects(c.Fleet.Upgrade.Canaries, m)
-}
-
 // selects reports whether an expression, which was checked, selects a machine.
 func (c *Cluster) selects(expression string, m Machine) bool {
 	selected, err := c.Select(expression)

@@ -53,6 +53,9 @@ type Job[I Inspected] struct {
 	InCluster time.Duration
 	// Limiter that Prepare and Apply run in; nil runs them at once.
 	Limiter *Limiter
+	// Inspections bound how many machines are inspected at once; nil takes those of Limiter, and without one there is no
+	// bound.
+	Inspections *Inspections
 	// Progress gets an event at each change.
 	Progress Progress
 
@@ -92,6 +95,16 @@ func (j Job[I]) inspect(ctx context.Context, known *I) (I, error) {
 	if known != nil {
 		return *known, nil
 	}
+	places := j.Inspections
+	if places == nil && j.Limiter != nil {
+		places = &j.Limiter.inspections
+	}
+	leave, err := places.enter(ctx)
+	if err != nil {
+		var none I
+		return none, err
+	}
+	defer leave()
 	Reportf(j.Progress, "inspecting machine %s (%s)", j.Machine.Name, j.Machine.Address)
 	return j.Inspect(ctx)
 }

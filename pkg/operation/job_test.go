@@ -5,7 +5,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
@@ -150,5 +154,42 @@ func TestEveryOperationRetriesOnlyTransientErrorsOfItsPlan(t *testing.T) {
 				assert.Equal(t, errclass.ClassOf(err), want.class)
 			})
 		}
+	}
+}
+
+// Argo calls the steps of all machines at once. At most 64 are inspected at a time, and each of them once.
+func TestInspectionsOfAFanOutAreBounded(t *testing.T) {
+	for name, limiter := range map[string]*operation.Limiter{"with a limiter": operation.NewLimiter(1000),
+		"without": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var inspections operation.Inspections
+				var group sync.WaitGroup
+				var now, most, inspected atomic.Int64
+				for range 300 {
+					job := operation.Job[operation.Inspection]{
+						Limiter: limiter, Progress: operation.NoProgress{},
+						Inspect: func(context.Context) (operation.Inspection, error) {
+							inspected.Add(1)
+							for m := now.Add(1); ; {
+								if seen := most.Load(); m <= seen || most.CompareAndSwap(seen, m) {
+									break
+								}
+							}
+							time.Sleep(time.Second)
+							now.Add(-1)
+							return operation.Inspection{}, operation.ErrNothingToDo
+						},
+					}
+					if limiter == nil {
+						job.Inspections = &inspections
+					}
+					group.Go(func() { assert.Check(t, job.Run(t.Context())) })
+				}
+				group.Wait()
+				assert.Equal(t, most.Load(), int64(64))
+				assert.Equal(t, inspected.Load(), int64(300))
+			})
+		})
 	}
 }

@@ -16,6 +16,8 @@ type Limiter struct {
 	limit   int
 	inside  int
 	waiting []chan struct{}
+	// inspections are those of the machines that ask it, before they do.
+	inspections Inspections
 }
 
 // NewLimiter returns a Limiter for limit machines; below 1 counts as 1.

@@ -164,8 +164,9 @@ func (w *machineUpgrade) job(kind spec.Kind, apply func(context.Context,
 ) operation.Job[join.Inspection] {
 	return operation.Job[join.Inspection]{
 		Machine: w.machine, Limits: w.upgrader.Cluster.Fleet.Limits, Progress: w.progress,
-		Inspect: func(ctx context.Context) (join.Inspection, error) { return w.upgrader.Inspect(ctx, w.machine, kind) },
-		Apply:   apply,
+		Inspections: &w.upgrader.inspections,
+		Inspect:     func(ctx context.Context) (join.Inspection, error) { return w.upgrader.Inspect(ctx, w.machine, kind) },
+		Apply:       apply,
 	}
 }
 

@@ -50,6 +50,8 @@ type Upgrader struct {
 	lease      lease
 	record     record
 	elsewhere  elsewhere
+	// inspections are those of machines that wait for their turn, or begin.
+	inspections operation.Inspections
 
 	canariesOnce sync.Once
 	canaryNames  map[string]bool

@@ -55,9 +55,6 @@ type Decision struct {
 //
 // A canary that was skipped proves nothing, and halts nothing. A machine of the plan whose node is gone counts as
 // failed and as unavailable: it served when the plan was made.
-func Admit(plan Plan, now Snapshot, name string) Decision { return Situate(plan, now).Admit(name) }
-
-// Admit is the function of that name, for one of many machines that ask in the same situation.
 func (s *Situation) Admit(name string) Decision {
 	self, reason := s.member(name)
 	switch {
@@ -99,9 +96,6 @@ func (s *Situation) Next(name string) []string {
 	}
 	return next
 }
-
-// Halted returns why no pending machine may start any more; nil while one may.
-func Halted(plan Plan, now Snapshot) *Halt { return Situate(plan, now).halt }
 
 // Halt returns why no pending machine may start any more; nil while one may.
 func (s *Situation) Halt() *Halt { return s.halt }

@@ -28,7 +28,7 @@ func table(t *testing.T) map[string]string {
 	assert.NilError(t, err)
 	_, after, found := strings.Cut(string(source), "// Admit decides")
 	assert.Assert(t, found)
-	comment, _, found := strings.Cut(after, "func Admit(")
+	comment, _, found := strings.Cut(after, "func (s *Situation) Admit(")
 	assert.Assert(t, found)
 	rows := map[string]string{}
 	for _, line := range strings.Split(comment, "\n") {
@@ -222,7 +222,7 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 			if strings.HasSuffix(test.row, "the window has closed") {
 				now.Closed = closed
 			}
-			answer := rollout.Admit(plan, now, test.ask)
+			answer := rollout.Situate(plan, now).Admit(test.ask)
 			assert.Equal(t, string(answer.Verdict), strings.ToLower(verdict), answer.Reason)
 			assert.Equal(t, answer.Reason, test.reason)
 			assert.Equal(t, answer.MayPass, strings.HasSuffix(test.row, "none of them is at work"))
@@ -235,10 +235,10 @@ func TestAPlanThatLetsNoMachineBeUnavailableStartsNothing(t *testing.T) {
 	plan, err := rollout.Make(fleet(1), rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(1)})
 	assert.NilError(t, err)
 	plan.MaxUnavailable = 0
-	answer := rollout.Admit(plan, rollout.Snapshot{Machines: fleet(1)}, "m1")
+	answer := rollout.Situate(plan, rollout.Snapshot{Machines: fleet(1)}).Admit("m1")
 	assert.Equal(t, answer.Verdict, rollout.Leave)
 	assert.Equal(t, answer.Reason, "the plan lets no machine be out of service")
-	answer = rollout.Admit(plan, rollout.Snapshot{Machines: fleet(1, is(rollout.Working))}, "m1")
+	answer = rollout.Situate(plan, rollout.Snapshot{Machines: fleet(1, is(rollout.Working))}).Admit("m1")
 	assert.Equal(t, answer.Verdict, rollout.Start)
 }
 
@@ -246,8 +246,8 @@ func TestAMachineAtWorkGoesOnAfterTheWindow(t *testing.T) {
 	plan, err := rollout.Make(fleet(1), rollout.Policy{Target: "v1.34.4", MaxUnavailable: number(1)})
 	assert.NilError(t, err)
 	now := rollout.Snapshot{Machines: fleet(1, is(rollout.Working)), Closed: time.Now()}
-	assert.Equal(t, rollout.Admit(plan, now, "m1").Verdict, rollout.Start)
-	assert.Assert(t, rollout.Halted(plan, now) != nil)
+	assert.Equal(t, rollout.Situate(plan, now).Admit("m1").Verdict, rollout.Start)
+	assert.Assert(t, rollout.Situate(plan, now).Halt() != nil)
 }
 
 func TestAPlanKeepsItsWavesInJSON(t *testing.T) {
@@ -276,7 +276,7 @@ func TestManyMachinesAreNamedBriefly(t *testing.T) {
 		for i := range n {
 			machines[i].State = rollout.Working
 		}
-		assert.Equal(t, rollout.Admit(plan, rollout.Snapshot{Machines: machines}, machines[n].Name).Reason, want)
+		assert.Equal(t, rollout.Situate(plan, rollout.Snapshot{Machines: machines}).Admit(machines[n].Name).Reason, want)
 	}
 }
 

@@ -44,7 +44,7 @@ func BenchmarkAnswerAmong10000Machines(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		assert.Equal(b, rollout.Admit(plan, rollout.Snapshot{Machines: machines}, last).Verdict, rollout.Start)
+		assert.Equal(b, rollout.Situate(plan, rollout.Snapshot{Machines: machines}).Admit(last).Verdict, rollout.Start)
 	}
 }
 

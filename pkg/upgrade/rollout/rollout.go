@@ -47,7 +47,7 @@ type Machine struct {
 	Differs bool
 	// Skip is why it takes no part: "label vcluster.loft.sh/skip-auto-upgrade", "not selected"; empty when it does.
 	Skip string
-	// State in this rollout. Only [Admit] looks at it.
+	// State in this rollout. Only [Situation.Admit] looks at it.
 	State State
 	// Reason of Failed, Skipped and Left.
 	Reason string

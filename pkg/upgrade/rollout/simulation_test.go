@@ -111,7 +111,7 @@ func (s *simulation) shuffle(names []string) {
 }
 
 func (s *simulation) ask(name string) {
-	answer := rollout.Admit(s.plan, rollout.Snapshot{Machines: s.machines}, name)
+	answer := rollout.Situate(s.plan, rollout.Snapshot{Machines: s.machines}).Admit(name)
 	if answer != s.said[name] {
 		s.tell("%s: %s", name, strings.TrimSuffix(fmt.Sprintf("%s: %s", answer.Verdict, answer.Reason), ": "))
 	}
