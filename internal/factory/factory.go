@@ -246,8 +246,8 @@ func (r *connector) forget(name string) {
 // moment share one reading.
 const secretAge = 10 * time.Second
 
-// renewed returns the settings for a machine, or a bastion before it, that refused a login, with the credentials that the
-// Secrets have now; changed is false where they are the same. Keys are exchanged while a workflow runs.
+// renewed returns the settings for a machine, or a bastion before it, that refused a login, with the credentials that
+// the Secrets have now; changed is false where they are the same. Keys are exchanged while a workflow runs.
 func (r *connector) renewed(ctx context.Context, m config.Machine, refused ssh.Config) (settings ssh.Config,
 	changed bool,
 ) {

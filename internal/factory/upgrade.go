@@ -49,8 +49,8 @@ func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools
 // leaseTimeout bounds one request for the Lease, which is renewed four times in its life.
 const leaseTimeout = 10 * time.Second
 
-// leasesOf returns a client for the rollout's Lease with a rate of its own: the evictions of a thousand pods, each asked
-// for again and again, wait for each other in the other one.
+// leasesOf returns a client for the rollout's Lease with a rate of its own: the evictions of a thousand pods, each
+// asked for again and again, wait for each other in the other one.
 func leasesOf(cluster *rest.Config) (coordinationclient.LeasesGetter, error) {
 	own := rest.CopyConfig(cluster)
 	own.RateLimiter, own.Timeout = nil, leaseTimeout

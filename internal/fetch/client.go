@@ -31,8 +31,8 @@ type Client struct {
 	CACert []byte
 	// Token is sent as a bearer token when set; a redirect to another host does not get it.
 	Token secret.Value
-	// Renew returns another Token when the server has refused the one of now, which may have expired; nil for none. It is
-	// asked once for a request.
+	// Renew returns another Token when the server has refused the one of now, which may have expired; nil for none. It
+	// is asked once for a request.
 	Renew func(ctx context.Context) (secret.Value, error)
 	// Stall is how long a download may bring nothing before it counts as lost. Default 1m.
 	Stall time.Duration

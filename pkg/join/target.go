@@ -60,10 +60,11 @@ func Connect(ctx context.Context, source config.Source, cluster *config.Cluster)
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig of cluster %q: %w", cluster.Name, err)
 	}
-	target, err := fromREST(restConfig, cluster.Fleet.Cluster.Endpoint, func(ctx context.Context) (*rest.Config, error) {
+	again := func(ctx context.Context) (*rest.Config, error) {
 		_, found, err := readKubeconfig(ctx, source, name)
 		return found, err
-	})
+	}
+	target, err := fromREST(restConfig, cluster.Fleet.Cluster.Endpoint, again)
 	if err != nil {
 		return nil, errclass.Errorf(errclass.Configuration, "reading the kubeconfig in Secret %q: %w", name, err)
 	}
@@ -131,7 +132,8 @@ func fromREST(restConfig *rest.Config, endpoint string, read func(context.Contex
 		host = endpoint
 	}
 	return &Target{
-		Client: client, REST: restConfig, Renewing: renewing, Server: "https://" + host, CACert: string(restConfig.CAData),
+		Client: client, REST: restConfig, Renewing: renewing, Server: "https://" + host,
+		CACert: string(restConfig.CAData),
 	}, nil
 }
 

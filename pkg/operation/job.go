@@ -53,8 +53,8 @@ type Job[I Inspected] struct {
 	InCluster time.Duration
 	// Limiter that Prepare and Apply run in; nil runs them at once.
 	Limiter *Limiter
-	// Inspections bound how many machines are inspected at once; nil takes those of Limiter, and without one there is no
-	// bound.
+	// Inspections bound how many machines are inspected at once; nil takes those of Limiter, and without one there is
+	// no bound.
 	Inspections *Inspections
 	// Progress gets an event at each change.
 	Progress Progress

@@ -165,8 +165,10 @@ func (w *machineUpgrade) job(kind spec.Kind, apply func(context.Context,
 	return operation.Job[join.Inspection]{
 		Machine: w.machine, Limits: w.upgrader.Cluster.Fleet.Limits, Progress: w.progress,
 		Inspections: &w.upgrader.inspections,
-		Inspect:     func(ctx context.Context) (join.Inspection, error) { return w.upgrader.Inspect(ctx, w.machine, kind) },
-		Apply:       apply,
+		Inspect: func(ctx context.Context) (join.Inspection, error) {
+			return w.upgrader.Inspect(ctx, w.machine, kind)
+		},
+		Apply: apply,
 	}
 }
 

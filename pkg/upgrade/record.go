@@ -17,9 +17,9 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// record is the copy of the states at the nodes that a rollout keeps in a ConfigMap beside the Lease, by the names of the
-// nodes. It counts for a node that is gone, or that its kubelet made again without the annotation: its machine stays as
-// it was noted. One process at a time works on a rollout, so the ConfigMap is read once.
+// record is the copy of the states at the nodes that a rollout keeps in a ConfigMap beside the Lease, by the names of
+// the nodes. It counts for a node that is gone, or that its kubelet made again without the annotation: its machine
+// stays as it was noted. One process at a time works on a rollout, so the ConfigMap is read once.
 type record struct {
 	mu     sync.Mutex
 	read   bool
@@ -48,7 +48,8 @@ func (u *Upgrader) readRecord(ctx context.Context) error {
 		found, err := u.Target.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, u.recordName(),
 			metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("reading ConfigMap %s/%s: %w", metav1.NamespaceSystem, u.recordName(), apply.Classify(err))
+			return fmt.Errorf("reading ConfigMap %s/%s: %w", metav1.NamespaceSystem, u.recordName(),
+				apply.Classify(err))
 		}
 		r.states = map[string]state{}
 		if err == nil {

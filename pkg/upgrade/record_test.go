@@ -152,7 +152,9 @@ func TestAReducedNodeTellsTheSame(t *testing.T) {
 	for _, manager := range []string{"argosy", "kubectl"} {
 		node.ManagedFields = []metav1.ManagedFieldsEntry{
 			{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{}}}`)}},
-			{Manager: manager, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:unschedulable":{},"f:taints":{}}}`)}},
+			{Manager: manager, FieldsV1: &metav1.FieldsV1{
+				Raw: []byte(`{"f:spec":{"f:unschedulable":{},"f:taints":{}}}`),
+			}},
 		}
 		small := reduced(node)
 		assert.Equal(t, drain.Owns(small, "upgrade"), drain.Owns(node, "upgrade"), manager)

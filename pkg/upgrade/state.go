@@ -167,8 +167,8 @@ func (u *Upgrader) describe(machine config.Machine, node *corev1.Node, now time.
 	return one
 }
 
-// stateFor returns the state that counts for a machine: that of its node where this run noted it there, else that in the
-// record, else that which another run noted.
+// stateFor returns the state that counts for a machine: that of its node where this run noted it there, else that in
+// the record, else that which another run noted.
 func (u *Upgrader) stateFor(name string, node *corev1.Node) state {
 	var noted state
 	if node != nil {

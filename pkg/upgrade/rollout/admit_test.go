@@ -276,7 +276,8 @@ func TestManyMachinesAreNamedBriefly(t *testing.T) {
 		for i := range n {
 			machines[i].State = rollout.Working
 		}
-		assert.Equal(t, rollout.Situate(plan, rollout.Snapshot{Machines: machines}).Admit(machines[n].Name).Reason, want)
+		situation := rollout.Situate(plan, rollout.Snapshot{Machines: machines})
+		assert.Equal(t, situation.Admit(machines[n].Name).Reason, want)
 	}
 }
 
