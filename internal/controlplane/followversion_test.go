@@ -45,3 +45,18 @@ func TestADefaultVersionStaysWithItsCluster(t *testing.T) {
 	p.Cluster.Cluster = controlplanetest.Parse(t, controlplanetest.SQLite, controlplanetest.Fleet)
 	assert.Equal(t, follow(), "v1.34.4", "the documents'")
 }
+
+func TestAClusterThatWasRestoredStaysAtItsArchivesVersion(t *testing.T) {
+	p := provisioner(t, controlplanetest.SQLite)
+	follow := func() string {
+		followed, err := p.Follow(t.Context())
+		assert.NilError(t, err)
+		return followed.KubernetesVersion()
+	}
+	_, _, err := p.ensureKeys(t.Context())
+	assert.NilError(t, err)
+	assert.NilError(t, p.NoteRestoration(t.Context(), &Restoration{Archive: "a", Kubernetes: "v1.35.8", Loaded: true}))
+	assert.Equal(t, follow(), "v1.35.8", "the store is loaded and no pod was made yet")
+	changeDocuments(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", "v1.36.5"))
+	assert.Equal(t, follow(), "v1.36.5", "the documents may be ahead")
+}

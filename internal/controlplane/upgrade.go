@@ -105,15 +105,34 @@ func (p *Provisioner) ownVersion(ctx context.Context) (string, error) {
 	return created.KubernetesVersion, nil
 }
 
-// upgradedTo returns the version of the last upgrade; "" without one.
+// upgradedTo returns the version of the last upgrade; without a StatefulSet that of the archive from which a restore
+// that was interrupted filled the store. "" is neither.
 func upgradedTo(ctx context.Context, cluster hosted.Cluster) (string, error) {
 	name := cluster.Names().ControlPlane()
 	set, err := cluster.Host.AppsV1().StatefulSets(cluster.Namespace).Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+	if apierrors.IsNotFound(err) {
+		return restoredAt(ctx, cluster)
+	}
+	if apierrors.IsForbidden(err) {
 		return "", nil // Validate lists every missing permission
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading StatefulSet %q: %w", name, apply.Classify(err))
 	}
 	return set.Annotations[upgradedAnnotation], nil
+}
+
+// restoredAt returns the version that the archive of an interrupted restore has; "" without such a restore.
+func restoredAt(ctx context.Context, cluster hosted.Cluster) (string, error) {
+	keys, err := cluster.Host.CoreV1().Secrets(cluster.Namespace).Get(ctx, cluster.Names().PKI(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading Secret %q: %w", cluster.Names().PKI(), apply.Classify(err))
+	}
+	if begun := RestorationOf(keys); begun != nil {
+		return begun.Kubernetes, nil
+	}
+	return "", nil
 }

@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -89,6 +90,32 @@ func (p *Provisioner) ForArchive(archive, kubernetes string) (*Provisioner, erro
 			"%s; %s", p.versionKey(), wanted, archive, wrote, reason, instead)
 	}
 	return p, nil
+}
+
+// RunningVersion returns the version of the API server that writes the store, which documents that were changed and not
+// provisioned do not have: an archive restored at an earlier one might not be readable. It is the documents' where no
+// image's tag is a version.
+func (p *Provisioner) RunningVersion(ctx context.Context) (string, error) {
+	name := p.Names().ControlPlane()
+	set, err := p.Host.AppsV1().StatefulSets(p.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("reading StatefulSet %q: %w", name, apply.Classify(err))
+	}
+	if err != nil {
+		return p.KubernetesVersion(), nil
+	}
+	asked := versionOf(set.Spec.Template.Spec)
+	if asked == nil {
+		return p.KubernetesVersion(), nil
+	}
+	newest, err := p.newestRun(ctx, asked)
+	if err != nil {
+		return "", err
+	}
+	if newest == nil { // no pod has come up yet
+		newest = asked
+	}
+	return "v" + newest.String(), nil
 }
 
 // newestRun returns the newest version whose API server has come up, as far as its pods still exist; without pods it is

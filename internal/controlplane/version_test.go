@@ -40,19 +40,7 @@ func TestVersionsThatMayFollow(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := existing(t, controlplanetest.SQLite)
-			for version, up := range tt.pods {
-				controlplanetest.Add(t, p.Cluster, &corev1.Pod{
-					ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-control-plane-"+version, hosted.ControlPlane),
-					Spec: corev1.PodSpec{Containers: []corev1.Container{{
-						Name:  hosted.APIServer,
-						Image: "kubernetes:" + version + "-full",
-					}}},
-					Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
-						Name:    hosted.APIServer,
-						Started: &up,
-					}}},
-				})
-			}
+			addAPIServers(t, p, tt.pods)
 			changeDocuments(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", tt.wants))
 			_, _, err := p.ensureKeys(t.Context())
 			if tt.says == "" {
@@ -65,12 +53,57 @@ func TestVersionsThatMayFollow(t *testing.T) {
 	}
 }
 
+// addAPIServers adds a pod of the control plane for each version, with whether its API server came up.
+func addAPIServers(t *testing.T, p *Provisioner, versions map[string]bool) {
+	t.Helper()
+	for version, up := range versions {
+		controlplanetest.Add(t, p.Cluster, &corev1.Pod{
+			ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-control-plane-"+version, hosted.ControlPlane),
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{
+				Name:  hosted.APIServer,
+				Image: "kubernetes:" + version + "-full",
+			}}},
+			Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
+				Name:    hosted.APIServer,
+				Started: &up,
+			}}},
+		})
+	}
+}
+
 func TestImageTagThatIsNoVersionIsNotChecked(t *testing.T) {
 	const own = "{image: {tag: v1.34.4}, apiServer: {image: registry.example.com/kube-apiserver:nightly}}"
 	p := existing(t, controlplanetest.Replace(controlplanetest.SQLite, "{image: {tag: v1.34.4}}", own))
 	changeDocuments(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", "v1.32.1"))
 	_, _, err := p.ensureKeys(t.Context())
 	assert.NilError(t, err)
+}
+
+func TestTheRunningVersionIsThatOfTheNewestAPIServer(t *testing.T) {
+	for name, c := range map[string]struct {
+		documents string
+		pods      map[string]bool // versions of API servers, and whether they came up
+		running   string
+	}{
+		"documents behind":              {"v1.33.9", map[string]bool{"v1.34.4": true}, "v1.34.4"},
+		"documents ahead":               {"v1.36.5", map[string]bool{"v1.34.4": true}, "v1.34.4"},
+		"no pods":                       {"v1.33.9", nil, "v1.34.4"},
+		"an upgrade not up yet":         {"v1.34.4", map[string]bool{"v1.33.9": true, "v1.34.4": false}, "v1.33.9"},
+		"one of two upgraded":           {"v1.34.4", map[string]bool{"v1.33.9": true, "v1.34.4": true}, "v1.34.4"},
+		"the first pod before it is up": {"v1.33.9", map[string]bool{"v1.34.4": false}, "v1.34.4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := existing(t, controlplanetest.SQLite)
+			addAPIServers(t, p, c.pods)
+			changeDocuments(t, p, controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", c.documents))
+			running, err := p.RunningVersion(t.Context())
+			assert.NilError(t, err)
+			assert.Equal(t, running, c.running)
+		})
+	}
+	running, err := provisioner(t, controlplanetest.SQLite).RunningVersion(t.Context())
+	assert.NilError(t, err)
+	assert.Equal(t, running, "v1.34.4", "without a control plane the documents'")
 }
 
 func TestARestoreTakesTheVersionOfItsArchive(t *testing.T) {

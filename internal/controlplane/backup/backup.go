@@ -148,8 +148,12 @@ func aboutCluster(ctx context.Context, p *controlplane.Provisioner) (store.About
 	if err := p.CheckImmutable(was); err != nil {
 		return store.About{}, err
 	}
+	running, err := p.RunningVersion(ctx)
+	if err != nil {
+		return store.About{}, err
+	}
 	return store.About{
-		Cluster: p.Name, Namespace: p.Namespace, Kubernetes: p.KubernetesVersion(),
+		Cluster: p.Name, Namespace: p.Namespace, Kubernetes: running,
 		Store:    string(p.Store().Kind),
 		Endpoint: endpoint.Address(), Identity: json.RawMessage(held.Annotations[hosted.IdentityAnnotation]),
 	}, nil

@@ -8,6 +8,7 @@ import (
 	"gotest.tools/v3/assert"
 	"gotest.tools/v3/golden"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -71,6 +72,30 @@ func TestBackupReportsArchiveAndVolume(t *testing.T) {
 	affinity := (*made)[0].Spec.Template.Spec.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 	assert.Equal(t, affinity[0].LabelSelector.MatchLabels[hosted.ComponentLabel], hosted.ControlPlane,
 		"the volume with the database is where the control plane is")
+}
+
+func TestArchivesHaveTheVersionThatRuns(t *testing.T) {
+	for _, documents := range []string{"v1.33.13", "v1.35.8"} {
+		cluster := controlplanetest.Provisioned(t, controlplanetest.SQLite)
+		p := provisioner(cluster)
+		sets := p.Host.AppsV1().StatefulSets("tenant")
+		set, err := sets.Get(t.Context(), "team-a-control-plane", metav1.GetOptions{})
+		assert.NilError(t, err)
+		set.Spec.Template.Spec.Containers = []corev1.Container{{
+			Name: hosted.APIServer, Image: "ghcr.io/loft-sh/kubernetes:v1.34.4-full",
+		}}
+		_, err = sets.Update(t.Context(), set, metav1.UpdateOptions{})
+		assert.NilError(t, err)
+		p.Cluster.Cluster = controlplanetest.Parse(t,
+			controlplanetest.Replace(controlplanetest.SQLite, "v1.34.4", documents), controlplanetest.Fleet)
+		made := controlplanetest.RunJobs(t, p.Cluster, func(*batchv1.Job) (string, int32) {
+			return `{"archive":"a"}`, 0
+		})
+		_, err = Create(t.Context(), p, Options{}, func(string) {})
+		assert.NilError(t, err)
+		args := strings.Join((*made)[0].Spec.Template.Spec.Containers[0].Args, " ")
+		assert.Assert(t, strings.Contains(args, `"kubernetes":"v1.34.4"`), args)
+	}
 }
 
 func TestBackupRefusesDocumentsThatWereNotProvisioned(t *testing.T) {

@@ -7,16 +7,23 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
+	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/apply/applytest"
 	"argosy.dev/argosy/internal/controlplane"
+	"argosy.dev/argosy/internal/controlplane/certificates"
 	"argosy.dev/argosy/internal/store"
 	"argosy.dev/argosy/pkg/errclass"
 
@@ -149,6 +156,98 @@ func logging(t *testing.T, text string) kubernetes.Interface {
 	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
 	assert.NilError(t, err)
 	return client
+}
+
+func TestAnInterruptedRestoreStaysAtItsArchivesVersion(t *testing.T) {
+	const archived = "v1.35.8"
+	p := provisioner(controlplanetest.New(t, controlplanetest.SQLite))
+	now := p.Now()
+	p.Clock = func() time.Time { now = now.Add(time.Second); return now } // Jobs are named after it
+	setter, err := apply.New(applytest.New(t).Config())
+	assert.NilError(t, err)
+	p.Objects = setter
+	_, err = setter.Set(t.Context(), []*unstructured.Unstructured{{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "tenant"},
+	}}}, apply.Options{})
+	assert.NilError(t, err)
+	controlplanetest.AllowAll(p.Cluster)
+	controlplanetest.Add(t, p.Cluster,
+		&corev1.PersistentVolumeClaim{ObjectMeta: controlplanetest.Meta(p.Cluster, "team-a-backups", hosted.Backup)},
+		&corev1.Service{
+			ObjectMeta: controlplanetest.Meta(p.Cluster, p.Names().Service(), hosted.ControlPlane),
+			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer},
+			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{
+				Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.10"}},
+			}},
+		})
+	keys, err := certificates.NewKeys(p.Now())
+	assert.NilError(t, err)
+	identity, err := json.Marshal(p.Cluster.Identity())
+	assert.NilError(t, err)
+	read, err := json.Marshal(store.Result{Archive: "a", Manifest: store.Manifest{About: store.About{
+		Kubernetes: archived, Identity: identity, Endpoint: "192.0.2.10:443",
+	}}})
+	assert.NilError(t, err)
+	logs := &logged{t: t}
+	var loads []string
+	controlplanetest.RunJobs(t, p.Cluster, func(job *batchv1.Job) (string, int32) {
+		pod := job.Spec.Template.Spec
+		for _, arg := range pod.Containers[0].Args {
+			if reader, is := strings.CutPrefix(arg, "--seal-for="); is {
+				sealed, err := store.Seal(reader, keys.Data())
+				assert.NilError(t, err)
+				logs.text = store.SealedPrefix + sealed
+				return string(read), 0
+			}
+		}
+		logs.text = "no space left on device"
+		for _, container := range pod.InitContainers {
+			if container.Name == hosted.Kine {
+				loads = append(loads, container.Image)
+			}
+		}
+		return "", 1
+	})
+	logs.Interface = p.Host
+	p.Host = logs
+
+	for range 2 { // the second one continues
+		_, err = Restore(t.Context(), p, RestoreOptions{}, func(string) {})
+		assert.ErrorContains(t, err, "no space left on device")
+		held, err := p.Host.CoreV1().Secrets("tenant").Get(t.Context(), "team-a-pki", metav1.GetOptions{})
+		assert.NilError(t, err)
+		assert.Equal(t, controlplane.RestorationOf(held).Kubernetes, archived)
+		assert.NilError(t, p.RemoveJobs(t.Context(), hosted.Restore))
+	}
+	const image = "ghcr.io/loft-sh/kubernetes:" + archived + "-full"
+	assert.DeepEqual(t, loads, []string{image, image})
+}
+
+// logged is a host cluster in which the log of every pod is text.
+type logged struct {
+	kubernetes.Interface
+	t    *testing.T
+	text string
+}
+
+func (l *logged) CoreV1() typedcorev1.CoreV1Interface { return loggedCore{l.Interface.CoreV1(), l} }
+
+type loggedCore struct {
+	typedcorev1.CoreV1Interface
+	logs *logged
+}
+
+func (c loggedCore) Pods(namespace string) typedcorev1.PodInterface {
+	return loggedPods{c.CoreV1Interface.Pods(namespace), c.logs}
+}
+
+type loggedPods struct {
+	typedcorev1.PodInterface
+	logs *logged
+}
+
+func (p loggedPods) GetLogs(name string, o *corev1.PodLogOptions) *rest.Request {
+	return logging(p.logs.t, p.logs.text).CoreV1().Pods("tenant").GetLogs(name, o)
 }
 
 func TestARestoreNamesItsArchive(t *testing.T) {
