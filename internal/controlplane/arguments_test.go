@@ -197,3 +197,54 @@ func TestACrashingPodDoesNotHoldUpADrain(t *testing.T) {
 		assert.Equal(t, *p.budget("team-a-control-plane", "control-plane").Spec.UnhealthyPodEvictionPolicy, want)
 	}
 }
+
+func TestPlainHTTPIsServedOnLoopbackAlone(t *testing.T) {
+	for _, section := range []string{"controlPlane:", controlplanetest.EtcdSection} {
+		p := provisioner(t, controlplanetest.With(section))
+		containers := p.containers()
+		if p.Store().Kind == config.StoreEtcd {
+			etcd, err := p.etcd("digest", keptOfEtcd{})
+			assert.NilError(t, err)
+			containers = append(containers, etcd.Spec.Template.Spec.Containers...)
+		}
+		served := 0
+		for _, container := range containers {
+			for _, arg := range container.Args {
+				name, value, _ := strings.Cut(arg, "=")
+				switch {
+				case strings.HasPrefix(value, "http://"),
+					name == "--admin-bind-address", name == "--health-bind-address":
+					served++
+					assert.Assert(t, strings.HasPrefix(strings.TrimPrefix(value, "http://"), "127.0.0.1"), arg)
+				case name == "--metrics-bind-address":
+					assert.Equal(t, value, "0", "of %s", container.Name)
+				}
+			}
+			for _, probe := range []*corev1.Probe{
+				container.StartupProbe, container.ReadinessProbe, container.LivenessProbe,
+			} {
+				assert.Assert(t, probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Scheme == corev1.URISchemeHTTPS,
+					"kubelet asks %s on plain HTTP, which needs a port on the pod's address", container.Name)
+			}
+		}
+		assert.Assert(t, served >= 2, served)
+	}
+}
+
+func TestProbesOfEtcdAreOfItsImage(t *testing.T) {
+	for image, program := range map[string]string{
+		"": "/kubernetes/etcdctl", "image: {tag: 3.6.16-0}": "etcdctl",
+	} {
+		p := provisioner(t, controlplanetest.With("controlPlane:\n  backingStore: {etcd: {deploy: {enabled: true, "+
+			"statefulSet: {"+image+"}}}}"))
+		set, err := p.etcd("digest", keptOfEtcd{})
+		assert.NilError(t, err)
+		etcd := set.Spec.Template.Spec.Containers[0]
+		for _, probe := range []*corev1.Probe{etcd.StartupProbe, etcd.ReadinessProbe, etcd.LivenessProbe} {
+			assert.Equal(t, probe.Exec.Command[0], program)
+			for _, file := range certFiles(corev1.Container{Command: probe.Exec.Command}) {
+				assert.Assert(t, slices.Contains(certFiles(etcd), file), "%s is not in the container", file)
+			}
+		}
+	}
+}

@@ -56,6 +56,11 @@ func (p *Provisioner) customizeEtcd(set *appsv1.StatefulSet) error {
 	container.Args = config.MergeArguments(container.Args, s.ExtraArgs)
 	if s.Image.Repository != "" {
 		container.Command = []string{"etcd"}
+		for _, probe := range []*corev1.Probe{
+			container.StartupProbe, container.ReadinessProbe, container.LivenessProbe,
+		} {
+			probe.Exec.Command[0] = etcdctl
+		}
 	}
 	return customize(set, podSettings{
 		key: "controlPlane.backingStore.etcd.deploy.statefulSet", main: etcdContainerName, labels: s.Labels,

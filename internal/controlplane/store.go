@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -215,7 +216,8 @@ func (p *Provisioner) etcdContainer(image string) corev1.Container {
 		"--initial-cluster=" + strings.Join(members, ","),
 		"--initial-cluster-token=" + p.Namespace + "/" + p.Name,
 		fmt.Sprintf("--listen-client-urls=https://0.0.0.0:%d", etcdClientPort),
-		fmt.Sprintf("--listen-metrics-urls=http://0.0.0.0:%d", etcdMetricsPort),
+		// It is on plain HTTP, and a probe of kubelet's would need it on the pod's address.
+		fmt.Sprintf("--listen-metrics-urls=http://127.0.0.1:%d", etcdMetricsPort),
 		fmt.Sprintf("--listen-peer-urls=https://0.0.0.0:%d", etcdPeerPort),
 		"--client-cert-auth=true", "--cert-file=" + cert(certEtcdServer), "--key-file=" + key(certEtcdServer),
 		"--trusted-ca-file=" + cert(certificates.EtcdCA),
@@ -240,14 +242,30 @@ func (p *Provisioner) etcdContainer(image string) corev1.Container {
 		{Name: "client", ContainerPort: etcdClientPort, Protocol: corev1.ProtocolTCP},
 		{Name: "peer", ContainerPort: etcdPeerPort, Protocol: corev1.ProtocolTCP},
 	}
-	container.ReadinessProbe = probe(etcdMetricsPort, "/readyz", 1, 3)
-	container.LivenessProbe = probe(etcdMetricsPort, "/livez", 10, 8)
-	container.StartupProbe = probe(etcdMetricsPort, "/readyz", 1, startupFailures)
-	for _, check := range []*corev1.Probe{container.ReadinessProbe, container.LivenessProbe, container.StartupProbe} {
-		check.HTTPGet.Scheme = corev1.URISchemeHTTP
-	}
+	container.ReadinessProbe = memberProbe("l", 3, 5, 2)
+	container.LivenessProbe = memberProbe("s", 9, 10, 8)
+	container.StartupProbe = memberProbe("l", 3, 1, startupFailures)
 	container.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
 	container.Resources = requests("50m", "128Mi")
 	container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: volumeData, MountPath: dataDir})
 	return container
 }
+
+// memberProbe reads a key through etcdctl, in the member's own container and with its certificate: with consistency "l"
+// as the majority has it, with "s" from the member's own data. Other than the health of etcdctl's own, a read does not
+// count the alarm NOSPACE, whose mending needs members that are ready. timeout and period are in seconds; each probe
+// takes some 10 ms of a processor's time.
+func memberProbe(consistency string, timeout, period, failures int32) *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{
+			path.Join(binariesDir, etcdctl), fmt.Sprintf("--endpoints=https://127.0.0.1:%d", etcdClientPort),
+			"--cacert=" + cert(certificates.EtcdCA), "--cert=" + cert(certEtcdServer), "--key=" + key(certEtcdServer),
+			fmt.Sprintf("--command-timeout=%ds", timeout), "get",
+			"--consistency=" + consistency, "--keys-only", "health",
+		}}},
+		PeriodSeconds: period, FailureThreshold: failures, TimeoutSeconds: probeTimeout,
+	}
+}
+
+// etcdctl is the client in etcd's images.
+const etcdctl = "etcdctl"

@@ -92,8 +92,8 @@ type EtcdStatefulSet struct {
 	Enabled bool `json:"enabled"`
 	// HighAvailability of etcd.
 	HighAvailability EtcdHighAvailability `json:"highAvailability,omitzero"`
-	// Image of etcd, with etcd in its PATH; a tag alone is that of registry.k8s.io/etcd. Default: the control plane's
-	// own image, which carries it.
+	// Image of etcd, with etcd and etcdctl in its PATH; a tag alone is that of registry.k8s.io/etcd. Default: the
+	// control plane's own image, which carries it.
 	Image Image `json:"image,omitzero"`
 	// ImagePullPolicy is Always, IfNotPresent or Never.
 	ImagePullPolicy string `json:"imagePullPolicy,omitempty" enum:"Always,IfNotPresent,Never"`
