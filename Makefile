@@ -44,6 +44,22 @@ bin/lab: FORCE
 image: bin/executor-plugin ## the plugin's container image, as bin/executor-plugin.tar
 	@go run ./install/image
 
+# The programs of a release are named by their platform: bin/release/darwin-arm64/argosy.
+RELEASE := $(addprefix bin/release/,linux-amd64/argosy linux-arm64/argosy darwin-amd64/argosy darwin-arm64/argosy \
+	linux-amd64/executor-plugin linux-arm64/executor-plugin)
+
+$(RELEASE): bin/release/%: $(AGENTS) FORCE
+	@$(COMPILE) GOOS=$(word 1,$(subst -, ,$(subst /, ,$*))) GOARCH=$(word 2,$(subst -, ,$(subst /, ,$*))) \
+	go build $(GOFLAGS_STATIC) -o $@ ./cmd/$(notdir $*)
+
+REGISTRY ?= ghcr.io/argosy-dev
+PUSH ?=
+KEY ?=
+
+.PHONY: release
+release: $(RELEASE) ## all files of release VERSION, in dist/VERSION; PUSH=true pushes image and chart to REGISTRY, KEY=cosign.key signs
+	@go run ./install/release -version '$(VERSION)' -registry '$(REGISTRY)' $(if $(PUSH),-push) $(if $(KEY),-key '$(KEY)')
+
 # It is compiled by itself: as a tool of go.mod it would decide on versions of what the programs use.
 GOLANGCI := $(COMPILE) go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.11.4
 

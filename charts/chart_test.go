@@ -359,12 +359,12 @@ func TestThePluginMayReadTheSecretsThatAClusterNames(t *testing.T) {
 			assert.NilError(t, factory.CheckSecrets(t.Context(), source, cluster))
 			assert.Equal(t, len(source.asked), count)
 			role := decode[rbacv1.Role](t, objects["Role argosy-cluster-"+name])
-			assert.DeepEqual(t, role.Rules, []rbacv1.PolicyRule{
-				{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{name},
-					Verbs: []string{"get"}},
-				{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: source.asked,
-					Verbs: []string{"get"}},
-			})
+			of := func(kind string, names ...string) rbacv1.PolicyRule {
+				return rbacv1.PolicyRule{
+					APIGroups: []string{""}, Resources: []string{kind}, ResourceNames: names, Verbs: []string{"get"},
+				}
+			}
+			assert.DeepEqual(t, role.Rules, []rbacv1.PolicyRule{of("configmaps", name), of("secrets", source.asked...)})
 		})
 	}
 }

@@ -6,18 +6,14 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"argosy.dev/argosy/internal/release"
 )
 
 // certificates is where Debian keeps them, and where Go looks first.
@@ -41,7 +37,7 @@ func write(program, reference, arch, out string) error {
 	if err != nil {
 		return fmt.Errorf("reading reference %q: %w", reference, err)
 	}
-	image, err := build(program, arch)
+	image, err := release.Image{Program: program, Certificates: certificates, Arch: arch}.Build()
 	if err != nil {
 		return err
 	}
@@ -54,54 +50,4 @@ func write(program, reference, arch, out string) error {
 	}
 	fmt.Printf("%s %s %s\n", out, reference, digest)
 	return nil
-}
-
-func build(program, arch string) (v1.Image, error) {
-	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
-		OS: "linux", Architecture: arch,
-		Config: v1.Config{Entrypoint: []string{"/executor-plugin"}, User: "8737"},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("describing the image: %w", err)
-	}
-	for _, file := range []struct{ from, to string }{
-		{certificates, "etc/ssl/certs/ca-certificates.crt"},
-		{program, "executor-plugin"},
-	} {
-		content, err := os.ReadFile(file.from)
-		if err != nil {
-			return nil, fmt.Errorf("reading %q: %w", file.from, err)
-		}
-		layer, err := layerOf(file.to, content)
-		if err != nil {
-			return nil, fmt.Errorf("making a layer of %q: %w", file.from, err)
-		}
-		if image, err = mutate.AppendLayers(image, layer); err != nil {
-			return nil, fmt.Errorf("adding %q: %w", file.from, err)
-		}
-	}
-	return image, nil
-}
-
-// layerOf makes a layer with one file, without a time or an owner that would differ from build to build.
-func layerOf(path string, content []byte) (v1.Layer, error) {
-	var archive bytes.Buffer
-	writer := tar.NewWriter(&archive)
-	if err := writer.WriteHeader(&tar.Header{
-		Name: path, Mode: 0o755, Size: int64(len(content)),
-		Typeflag: tar.TypeReg,
-	}); err != nil {
-		return nil, err
-	}
-	if _, err := writer.Write(content); err != nil {
-		return nil, err
-	}
-	if err := writer.Close(); err != nil {
-		return nil, err
-	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser,
-		error,
-	) {
-		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
-	})
 }

@@ -12,6 +12,7 @@ import (
 )
 
 //go:generate go test . -run "TestTheSchemasAreUpToDate|TestTheReferenceIsUpToDate" -update
+//go:generate go generate ../../charts
 
 // Schema returns the JSON Schema of a document (VClusterDocument or FleetDocument), for editors to complete and check
 // with. It is generated from the Go types, their comments and tags, the defaults and the refusals. It holds the keys,
