@@ -31,6 +31,12 @@ func (in deprovisionInput) options() (deprovision.Options, error) {
 		return options, fmt.Errorf("the parameter \"machines\" is %q: give one of %s", in.Machines,
 			strings.Join(choices, ", "))
 	}
+	// What keeps data is not given up for an empty text.
+	for _, keeps := range []*string{&in.KeepVolumes, &in.FinalBackup} {
+		if *keeps == "" {
+			*keeps = "true"
+		}
+	}
 	err := parseBools(
 		boolParam{"force", in.Force, &options.Force}, boolParam{"keepVolumes", in.KeepVolumes, &options.KeepVolumes},
 		boolParam{"finalBackup", in.FinalBackup, &options.FinalBackup},

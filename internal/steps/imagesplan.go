@@ -25,6 +25,9 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
+	if err := checkConditions(call, "dryRun"); err != nil {
+		return plugin.Execution{}, err
+	}
 	dryRun, err := parseBool("dryRun", in.DryRun)
 	if err != nil {
 		return plugin.Execution{}, err

@@ -25,6 +25,9 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	// Argo's command line does not hold users to the template's enum, and with any other word its conditions would skip
 	// every step and call that a success.
+	if err := checkConditions(call, "dryRun"); err != nil {
+		return plugin.Execution{}, err
+	}
 	dryRun, err := parseBool("dryRun", in.DryRun)
 	if err != nil {
 		return plugin.Execution{}, err

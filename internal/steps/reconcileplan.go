@@ -20,6 +20,9 @@ func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
+	if err := checkConditions(call, "dryRun"); err != nil {
+		return plugin.Execution{}, err
+	}
 	if _, err := parseBool("dryRun", in.DryRun); err != nil {
 		return plugin.Execution{}, err
 	}

@@ -41,6 +41,9 @@ func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err != nil {
 		return plugin.Execution{}, err
 	}
+	if err := checkConditions(call, "dryRun"); err != nil {
+		return plugin.Execution{}, err
+	}
 	dryRun, err := parseBool("dryRun", in.DryRun)
 	if err != nil {
 		return plugin.Execution{}, err

@@ -69,8 +69,9 @@ func (e *Env) openUpgrade(ctx context.Context, call plugin.Call, in upgradeInput
 	}
 	upgrader.OnlyControlPlane = scheduled && !upgrader.Cluster.VCluster.PrivateNodes.AutoUpgrade.Enabled
 	upgrader.Runner = e.runner(call, in.Cluster)
-	if strings.HasPrefix(in.Version, "v") { // a word is for the plan to understand; machines follow the control plane
-		upgrader.Version = in.Version
+	// A word is for the plan to understand; machines follow the control plane.
+	if version, err := parseVersion(in.Version); err == nil {
+		upgrader.Version = version
 	}
 	upgrader.Rollout = call.Workflow.UID
 	started, err := e.started(ctx, call, upgrader.Cluster.Fleet.Limits.RetryBudget.Duration)

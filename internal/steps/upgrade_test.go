@@ -77,3 +77,52 @@ func TestEveryStepOfAnUpgradeReadsItsBooleans(t *testing.T) {
 	}
 	assert.Equal(t, opened, 1)
 }
+
+// The steps of the exit handler get the parameter as the user wrote it.
+func TestEveryStepTakesAVersionWithoutItsV(t *testing.T) {
+	for text, want := range map[string]string{
+		"v1.33.13": "v1.33.13", "1.33.13": "v1.33.13", "control-plane": "v1.34.4", "": "v1.34.4",
+	} {
+		env := NewEnv(Openers{Upgrade: func(context.Context, string, string) (*upgrade.Upgrader, error) {
+			return upgraderOf(t, "v1.34.4", ""), nil
+		}}, slog.New(slog.DiscardHandler))
+		call, err := plugin.NewCall(plugin.Workflow{UID: "u"}, "t", []byte(`{"step": "upgrade-clean", "cluster": "a"}`))
+		assert.NilError(t, err)
+		u, err := env.upgrader(t.Context(), call, upgradeInput{Cluster: "a", Version: text})
+		assert.NilError(t, err)
+		assert.Equal(t, u.Version, want)
+	}
+}
+
+// A template compares the text of these parameters: an empty one would skip the backup, or all that was planned.
+func TestAPlanRefusesAnythingButTrueAndFalse(t *testing.T) {
+	env := NewEnv(Openers{}, slog.New(slog.DiscardHandler))
+	for step, names := range map[plugin.Step][]string{
+		planStep{env}: {"dryRun"}, removePlanStep{env}: {"dryRun"}, resetPlanStep{env}: {"dryRun"},
+		imagesPlanStep{env}: {"dryRun"}, reconcilePlanStep{env}: {"dryRun"}, upgradePlanStep{env}: {"dryRun", "backup"},
+	} {
+		for _, name := range names {
+			for text, refused := range map[string]bool{"true": false, "false": false, "": true, "yes": true,
+				"True": true} {
+				call, err := plugin.NewCall(plugin.Workflow{UID: "u"}, "t",
+					fmt.Appendf(nil, `{"step": %q, "cluster": "a", "machines": "m1", %q: %q}`, step.Name(), name, text))
+				assert.NilError(t, err)
+				_, err = step.Prepare(call)
+				if refused {
+					assert.ErrorContains(t, err, fmt.Sprintf("the parameter %q is %q: give true or false", name, text))
+					continue
+				}
+				assert.NilError(t, err, "%s %s=%q", step.Name(), name, text)
+			}
+		}
+	}
+}
+
+func TestAnEmptyParameterKeepsTheDataOfACluster(t *testing.T) {
+	for text, keeps := range map[string]bool{"": true, "true": true, "false": false} {
+		options, err := deprovisionInput{Machines: "keep", KeepVolumes: text, FinalBackup: text}.options()
+		assert.NilError(t, err)
+		assert.Equal(t, options.KeepVolumes, keeps, text)
+		assert.Equal(t, options.FinalBackup, keeps, text)
+	}
+}

@@ -27,10 +27,13 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		upgradeInput
 		Machines string `json:"machines"`
 		DryRun   string `json:"dryRun"`
-		// Backup is for the template's condition, in which any other word would leave the backup out.
+		// Backup is for the template's condition.
 		Backup string `json:"backup"`
 	}
 	if err := call.Decode(&in); err != nil {
+		return plugin.Execution{}, err
+	}
+	if err := checkConditions(call, "dryRun", "backup"); err != nil {
 		return plugin.Execution{}, err
 	}
 	var dryRun, ignored bool
@@ -103,8 +106,7 @@ const (
 	versionLatestPatch    = "latest-patch"
 )
 
-// parseVersion returns a version as Kubernetes writes it, "v1.34.4", also where the "v" was left out. Later steps tell
-// it by the "v" from a word.
+// parseVersion returns a version as Kubernetes writes it, "v1.34.4", also where the "v" was left out.
 func parseVersion(text string) (string, error) {
 	parsed, err := version.ParseSemantic(text)
 	if err != nil {
