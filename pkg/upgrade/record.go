@@ -15,11 +15,13 @@ import (
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/pkg/operation"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // record is the copy of the states at the nodes that a rollout keeps in a ConfigMap beside the Lease, by the names of
 // the nodes. It counts for a node that is gone, or that its kubelet made again without the annotation: its machine
-// stays as it was noted. One process at a time works on a rollout, so the ConfigMap is read once.
+// stays as it was noted. It has the machines at work and those that failed alone, so that it stays small however many
+// there are. One process at a time works on a rollout, so the ConfigMap is read once.
 type record struct {
 	mu     sync.Mutex
 	read   bool
@@ -76,27 +78,21 @@ func (u *Upgrader) remembered(node string) state {
 	return state{}
 }
 
-// remember sets the state of a node's machine in the record, whose text is s in JSON.
+// remember sets the state of a node's machine in the record, whose text is s in JSON, or takes it out.
 func (u *Upgrader) remember(ctx context.Context, node string, s state, text string) error {
+	value := &text
+	if s.State != rollout.Working && s.State != rollout.Failed {
+		s, value = state{}, nil
+	}
 	if before := u.remembered(node); before.State == s.State && before.Reason == s.Reason {
 		return nil
 	}
-	configMaps := u.Target.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
-	patch, err := json.Marshal(map[string]any{"data": map[string]string{node: text}})
+	patch, err := json.Marshal(map[string]any{"data": map[string]*string{node: value}})
 	if err != nil {
 		return fmt.Errorf("encoding the state of node %q: %w", node, err)
 	}
 	err = u.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) error {
-		_, err := configMaps.Patch(ctx, u.recordName(), types.MergePatchType, patch,
-			metav1.PatchOptions{FieldManager: apply.Manager})
-		if apierrors.IsNotFound(err) {
-			_, err = configMaps.Create(ctx, &corev1.ConfigMap{
-				ObjectMeta: metav1.ObjectMeta{
-					Name: u.recordName(), Annotations: map[string]string{rolloutAnnotation: u.Rollout},
-				},
-				Data: map[string]string{node: text},
-			}, metav1.CreateOptions{FieldManager: apply.Manager})
-		}
+		err := u.patchRecord(ctx, patch, node, value)
 		switch {
 		case apierrors.IsAlreadyExists(err): // another machine of the rollout was noted at the same moment
 			return fmt.Errorf("making ConfigMap %s/%s: %w", metav1.NamespaceSystem, u.recordName(), transient(err))
@@ -116,6 +112,28 @@ func (u *Upgrader) remember(ctx context.Context, node string, s state, text stri
 	}
 	u.record.states[node] = s
 	return nil
+}
+
+// patchRecord patches the ConfigMap, or makes it with the value of a node; nil is none.
+//
+//nolint:wrapcheck // remember names the node and the ConfigMap.
+func (u *Upgrader) patchRecord(ctx context.Context, patch []byte, node string, value *string) error {
+	configMaps := u.Target.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
+	_, err := configMaps.Patch(ctx, u.recordName(), types.MergePatchType, patch,
+		metav1.PatchOptions{FieldManager: apply.Manager})
+	switch {
+	case !apierrors.IsNotFound(err):
+		return err
+	case value == nil:
+		return nil
+	}
+	_, err = configMaps.Create(ctx, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: u.recordName(), Annotations: map[string]string{rolloutAnnotation: u.Rollout},
+		},
+		Data: map[string]string{node: *value},
+	}, metav1.CreateOptions{FieldManager: apply.Manager})
+	return err
 }
 
 // deleteRecord deletes the ConfigMap at the end of a rollout.

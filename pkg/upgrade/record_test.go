@@ -109,6 +109,14 @@ func TestTheRecordEndsWithTheRollout(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, len(found.Data), 2)
 	assert.Equal(t, found.Annotations[rolloutAnnotation], "rollout-1")
+	for ends, kept := range map[rollout.State]int{
+		rollout.Failed: 2, rollout.Working: 2, rollout.Succeeded: 1, rollout.Left: 1, rollout.Skipped: 1,
+	} {
+		assert.NilError(t, w.note(t.Context(), "m1", state{State: ends}))
+		found, err = configMaps.Get(t.Context(), w.recordName(), metav1.GetOptions{})
+		assert.NilError(t, err)
+		assert.Equal(t, len(found.Data), kept, "%s", ends)
+	}
 	_, err = w.Clean(t.Context(), operation.NoProgress{})
 	assert.NilError(t, err)
 	_, err = configMaps.Get(t.Context(), w.recordName(), metav1.GetOptions{})

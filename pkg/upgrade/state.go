@@ -177,14 +177,10 @@ func (u *Upgrader) stateFor(name string, node *corev1.Node) state {
 	if noted.Rollout == u.Rollout && noted.Run == u.Run {
 		return noted
 	}
-	kept := u.remembered(name)
-	switch {
-	case kept.Rollout == "":
-		return noted
-	case kept.State == rollout.Succeeded && (node == nil || node.Status.NodeInfo.KubeletVersion != u.Version):
-		return noted // another machine has the name now
+	if kept := u.remembered(name); kept.Rollout != "" {
+		return kept
 	}
-	return kept
+	return noted
 }
 
 // elsewhere are the machines that other rollouts noted as at work, since when this process has seen that.
