@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned"
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -21,6 +23,7 @@ import (
 	"argosy.dev/argosy/internal/factory"
 	"argosy.dev/argosy/internal/plugin"
 	"argosy.dev/argosy/internal/sources"
+	"argosy.dev/argosy/internal/state"
 	"argosy.dev/argosy/internal/steps"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
@@ -59,6 +62,9 @@ func serveCommand() *cobra.Command {
 // ConfigMap, beside its image: an author who may write that one has all of the plugin's rights anyway.
 const allowedSources = "ARGOSY_ALLOWED_SOURCES"
 
+// stateTimeout bounds the last writes of clusters' states; Argo gives a pod 30 s to end.
+const stateTimeout = 5 * time.Second
+
 func serve(ctx context.Context, options plugin.Options, kubeconfig string) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	allowed, err := sources.Parse(os.Getenv(allowedSources))
@@ -81,7 +87,17 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	pool := ssh.NewPool()
 	defer pool.Close()
 	tools := factory.Tools{Agent: &agents.Embedded{}, Pool: pool, Sources: allowed}
+	objects, err := dynamic.NewForConfig(restConfig)
+	if err != nil {
+		return fmt.Errorf("making a client for the host cluster: %w", err)
+	}
 	env := steps.NewEnv(openers(restConfig, host, tools), log)
+	env.State = state.NewRecorder(state.NewStore(objects, host), &state.Events{Client: host, Log: log}, log)
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stateTimeout)
+		defer cancel()
+		env.State.Close(ctx)
+	}()
 	options.Steps = steps.All(env, workflows{argo})
 	options.Argo = argo
 	options.Log = log

@@ -76,6 +76,15 @@ func (c Call) Decode(into any) error {
 	return nil
 }
 
+// Input returns an input that is a text; empty where there is none.
+func (c Call) Input(name string) string {
+	var value string
+	if json.Unmarshal(c.inputs[name], &value) != nil {
+		return ""
+	}
+	return value
+}
+
 // attributes returns the fields of every log line about the call.
 func (c Call) attributes() []any {
 	attributes := []any{
@@ -85,8 +94,7 @@ func (c Call) attributes() []any {
 		slog.String("step", c.Step),
 	}
 	for _, key := range []string{"cluster", "machine"} {
-		var value string
-		if json.Unmarshal(c.inputs[key], &value) == nil && value != "" {
+		if value := c.Input(key); value != "" {
 			attributes = append(attributes, slog.String(key, value))
 		}
 	}

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"strconv"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/controlplane/backup"
 	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/internal/state"
 )
 
 // backupStep writes a cluster's state and keys to an archive.
@@ -39,6 +42,9 @@ func (s backupStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			if err != nil {
 				return plugin.Result{}, err
 			}
+			s.env.record(call, in.Cluster, described(p.Cluster.Cluster, ""), state.BackedUp(state.Backup{
+				Archive: made.Archive, When: metav1.Now(), Bytes: made.Bytes,
+			}))
 			return plugin.Result{Phase: plugin.Succeeded, Message: made.String(), Outputs: map[string]string{
 				"archive": made.Archive, "report": encode(made),
 			}}, nil

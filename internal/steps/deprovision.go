@@ -107,6 +107,7 @@ func (s deprovisionRemoveStep) Prepare(call plugin.Call) (plugin.Execution, erro
 		if err != nil {
 			return plugin.Result{}, err
 		}
+		s.env.State.Forget(ctx, call.Workflow.Namespace, call.Input("cluster"))
 		return plugin.Result{Phase: plugin.Succeeded, Message: done.String(), Outputs: map[string]string{
 			"archive": done.Archive, "report": encode(done),
 		}}, nil

@@ -43,7 +43,11 @@ func (e *Env) machineExecution(call plugin.Call, step string, do joinerMethod) (
 			}
 			outcome, err := do(joiner, ctx, machine, limiter, operation.AsText(report))
 			if err != nil {
+				e.nodeEvent(ctx, call, joiner, machine.NodeName, failureOf(step, err))
 				return plugin.Result{}, err
+			}
+			if outcome.Changed {
+				e.nodeEvent(ctx, call, joiner, outcome.Node, successOf(step, outcome.String()))
 			}
 			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
 				"node": outcome.Node, "version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed),

@@ -72,7 +72,11 @@ func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report f
 	if err != nil {
 		return nil, err
 	}
-	return joiner.Plan(ctx, machines, operation.AsText(report))
+	entries, err := joiner.Plan(ctx, machines, operation.AsText(report))
+	if err == nil {
+		e.observePlan(ctx, call, joiner, entries)
+	}
+	return entries, err
 }
 
 // joinPlans answers plans of joins and of reconciliations.

@@ -6,6 +6,7 @@ import (
 
 	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/internal/state"
 )
 
 // provisionExecution runs one part of a provision. Its key is shared by all workflows of one cluster, so that two that
@@ -80,6 +81,7 @@ func (s provisionControlPlaneStep) Prepare(call plugin.Call) (plugin.Execution, 
 			if err != nil {
 				return plugin.Result{}, err
 			}
+			s.env.record(call, in.Cluster, described(p.Cluster.Cluster, outcome.Version))
 			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
 				"endpoint": outcome.Endpoint, "caHash": outcome.CAHash, "kubeconfigSecret": outcome.KubeconfigSecret,
 				"version": outcome.Version,
@@ -120,7 +122,12 @@ func (s provisionVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error)
 	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
 		report func(string),
 	) (plugin.Result, error) {
-		return reported(p.Verify(ctx, report))
+		health, err := p.Verify(ctx, report)
+		if err == nil {
+			s.env.record(call, in.Cluster, described(p.Cluster.Cluster, health.Version),
+				state.CertificateEnds(state.CertificateControlPlane, health.CertificatesEnd))
+		}
+		return reported(health, err)
 	}), nil
 }
 

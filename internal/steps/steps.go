@@ -13,6 +13,7 @@ import (
 
 	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/internal/state"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
@@ -34,6 +35,8 @@ type Openers struct {
 type Env struct {
 	open Openers
 	log  *slog.Logger
+	// State keeps the state of clusters for other programs; nil keeps none. It is set before the steps are used.
+	State *state.Recorder
 	// workflows tells when a workflow was started or retried; nil where that does not matter.
 	workflows Workflows
 
@@ -201,11 +204,11 @@ func encode(value any) string {
 // All returns the steps of this plugin.
 func All(env *Env, workflows Workflows) []plugin.Step {
 	env.workflows = workflows
-	return []plugin.Step{
+	all := []plugin.Step{
 		planStep{env},
 		joinStep{env},
 		verifyStep{env},
-		summaryStep{workflows},
+		summaryStep{env, workflows},
 		reconcilePlanStep{env},
 		reconcileStep{env},
 		provisionValidateStep{env},
@@ -232,4 +235,8 @@ func All(env *Env, workflows Workflows) []plugin.Step {
 		upgradeVerifyStep{env},
 		upgradeCleanStep{env},
 	}
+	for i, step := range all {
+		all[i] = recordedStep{step, env}
+	}
+	return all
 }

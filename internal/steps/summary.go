@@ -22,7 +22,10 @@ type Workflows interface {
 
 // summaryStep reports at the end of a workflow how each machine ended. It reads the Workflow itself, so it also knows
 // the results of an earlier agent pod, and it never fails a workflow that did its work.
-type summaryStep struct{ workflows Workflows }
+type summaryStep struct {
+	env       *Env
+	workflows Workflows
+}
 
 func (summaryStep) Name() string      { return "summary" }
 func (summaryStep) Outputs() []string { return []string{"table", "report"} }
@@ -47,6 +50,7 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			return plugin.Result{}, fmt.Errorf("decompressing the node status of workflow %q: %w", workflow.Name, err)
 		}
 		machines := machineResults(workflow.Status.Nodes)
+		s.env.observeSummary(call, workflow.Labels[workflowLabel], machines)
 		return plugin.Result{
 			Phase: plugin.Succeeded, Message: summaryMessage(workflow.Labels[workflowLabel], machines),
 			Outputs: map[string]string{

@@ -13,6 +13,7 @@ import (
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/internal/state"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/operation"
@@ -234,8 +235,19 @@ func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		plan rollout.Plan, report func(string),
 	) (plugin.Result, error) {
 		outcome, err := upgrader.Upgrade(ctx, machine, plan, operation.AsText(report))
+		if outcome.RolledBack && err != nil {
+			event := state.Event{Warning: true, Reason: "RolledBack", Message: err.Error()}
+			s.env.State.Event(call.Workflow.Namespace, upgrader.Cluster.Name, event)
+			s.env.nodeEvent(ctx, call, upgrader.Joiner, machine.NodeName, event)
+		}
 		if err != nil {
+			if !outcome.RolledBack {
+				s.env.nodeEvent(ctx, call, upgrader.Joiner, machine.NodeName, failureOf(s.Name(), err))
+			}
 			return plugin.Result{}, err
+		}
+		if outcome.Changed {
+			s.env.nodeEvent(ctx, call, upgrader.Joiner, outcome.Node, successOf(s.Name(), outcome.String()))
 		}
 		return plugin.Result{Phase: phaseOf(outcome.Left), Message: outcome.String(), Outputs: map[string]string{
 			"version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed),
@@ -281,6 +293,11 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		case gate.Approve:
 			message += "; the next one needs an approval"
 		}
+		halted := ""
+		if gate.Halt != nil {
+			halted = gate.Halt.Reason
+		}
+		s.env.record(call, in.Cluster, state.WaveEnded(wave.Name, halted))
 		return plugin.Result{Phase: plugin.Succeeded, Message: message, Outputs: map[string]string{
 			"approve": strconv.FormatBool(gate.Approve), "pause": strconv.Itoa(int(gate.Pause.Seconds())),
 		}}, nil

@@ -64,6 +64,7 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err := s.checkControlPlane(ctx, call, in.upgradeInput, preview, report); err != nil {
 			return plugin.Result{}, err
 		}
+		s.env.observeUpgradePlan(call, upgrader, preview, dryRun)
 		phase := plugin.Succeeded
 		if dryRun && len(preview.Refused()) > 0 {
 			phase = plugin.Failed

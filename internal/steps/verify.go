@@ -38,6 +38,7 @@ func (s verifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
+		s.env.observeFindings(call, joiner, findings)
 		return verifyResult(findings), nil
 	}}, nil
 }
