@@ -2,6 +2,7 @@ package restconfig
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -42,20 +43,20 @@ func (r *renewer) RoundTrip(request *http.Request) (*http.Response, error) {
 	transport, renewed := r.current()
 	response, err := transport.RoundTrip(prepare(request, renewed))
 	if err != nil || response.StatusCode != http.StatusUnauthorized || request.Body != nil && request.GetBody == nil {
-		return response, err //nolint:wrapcheck // It is the transport's own.
+		return response, err
 	}
 	next, changed := r.renew(request.Context(), transport)
 	if !changed {
 		return response, nil
 	}
+	_ = response.Body.Close()
 	again := prepare(request, true)
 	if request.GetBody != nil {
 		if again.Body, err = request.GetBody(); err != nil {
-			return response, nil //nolint:nilerr // The refusal is the answer.
+			return nil, fmt.Errorf("sending a request to %q again: %w", request.URL.Host, err)
 		}
 	}
-	_ = response.Body.Close()
-	return next.RoundTrip(again) //nolint:wrapcheck // It is the transport's own.
+	return next.RoundTrip(again)
 }
 
 // prepare returns the request without the credentials of the client's start, where the transport has others.

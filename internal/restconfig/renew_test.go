@@ -76,7 +76,7 @@ func create(t *testing.T, client kubernetes.Interface) error {
 	if err == nil {
 		assert.Equal(t, made.Data["key"], "value", "the body is sent again")
 	}
-	return err //nolint:wrapcheck // The test looks at it.
+	return err
 }
 
 // The kubeconfig has by then
