@@ -30,6 +30,7 @@ import (
 	"helm.sh/helm/v3/pkg/storage/driver"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -164,6 +165,7 @@ func TestEveryRenderedObjectDecodesStrictlyIntoItsType(t *testing.T) {
 	types := runtime.NewScheme()
 	assert.NilError(t, scheme.AddToScheme(types))
 	assert.NilError(t, wfv1.AddToScheme(types))
+	assert.NilError(t, apiextensionsv1.AddToScheme(types))
 	for name, values := range map[string]map[string]any{"defaults": nil, "everything": everything(t)} {
 		t.Run(name, func(t *testing.T) {
 			for key, text := range render(t, values) {
@@ -257,6 +259,13 @@ func TestClusterWideObjectsAreNamedAfterTheNamespace(t *testing.T) {
 	nodes := decode[rbacv1.ClusterRoleBinding](t, objects["ClusterRoleBinding argosy-node-reader-team-a"])
 	_ = decode[rbacv1.ClusterRole](t, objects["ClusterRole "+nodes.RoleRef.Name])
 	assert.DeepEqual(t, nodes.Subjects[0].Namespace, namespace)
+}
+
+func TestTheKindOfStatesOutlivesTheRelease(t *testing.T) {
+	text := render(t, everything(t))["CustomResourceDefinition clusterstates.argosy.dev"]
+	kind := decode[apiextensionsv1.CustomResourceDefinition](t, text)
+	assert.Equal(t, kind.Annotations["helm.sh/resource-policy"], "keep")
+	assert.Equal(t, kind.Namespace, "")
 }
 
 func TestValuesReachThePluginsContainer(t *testing.T) {

@@ -21,6 +21,7 @@ const chartFolder = "argosy"
 
 // copies are files of the chart, and those of the checkout that they are copies of.
 var copies = map[string]string{
+	"files/crd.yaml":                  "install/crd/clusterstates.argosy.dev.yaml",
 	"files/plugin.yaml":               "install/plugin/argosy-executor-plugin-configmap.yaml",
 	"files/rbac/argo-controller.yaml": "install/argo/taskset-status.yaml",
 	"files/rbac/executor-plugin.yaml": "install/rbac/executor-plugin.yaml",
