@@ -47,6 +47,7 @@ type Upgrader struct {
 	admission  sync.Mutex
 	view       view
 	situations situations
+	turns      turnQueue
 	lease      lease
 	record     record
 	elsewhere  elsewhere
