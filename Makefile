@@ -67,7 +67,7 @@ GOLANGCI := $(COMPILE) go run github.com/golangci/golangci-lint/v2/cmd/golangci-
 lint: $(AGENTS) ## go vet, staticcheck, and the linters and formatters of .golangci.yml
 	$(COMPILE) go vet ./...
 	$(COMPILE) go tool staticcheck ./...
-	$(COMPILE) go vet -tags full,e2e ./test/lab ./test/e2e
+	$(COMPILE) go vet -tags full,e2e ./test/lab ./test/e2e ./workflows
 	$(COMPILE) go vet -tags vm ./test/lab ./test/e2e
 	$(COMPILE) go tool staticcheck -tags full,e2e ./test/lab ./test/e2e
 	$(GOLANGCI) run ./...
@@ -123,6 +123,10 @@ e2e-full: needs-lab build image bin/lab ## e2e, more faults, stores and rollouts
 .PHONY: e2e-vm
 e2e-vm: needs-lab needs-vm build image bin/lab ## Debian bookworm and trixie as virtual machines: power cuts, limits, reboot, upgrade, reset (root)
 	@go test -vet=off -count=1 -timeout 300m -p 1 -tags vm -run '^TestVirtualMachine' -json ./test/lab ./test/e2e | go run ./test/slowest
+
+.PHONY: scale
+scale: ## each workflow with up to 5000 simulated machines, and the sizes of all that Argo would store (minutes)
+	@go test -count=1 -tags full -timeout 60m -v -run 'TestObjects|TestAnUpgradeOf' ./workflows
 
 .PHONY: proof
 proof: ## docs/proof.md, from what the end-to-end tests showed in this checkout

@@ -36,6 +36,7 @@ var values = map[string]string{
 	"workflow.parameters.user":           "alice",
 	"workflow.parameters.machines":       "m1",
 	"inputs.parameters.machine":          "m1",
+	"inputs.parameters.groups":           "",
 	"inputs.parameters.version":          "v1.34.4",
 	"workflow.creationTimestamp.RFC3339": "2026-01-02T03:04:05Z",
 	"inputs.parameters.rollout":          `{"waves":[{"name":"1","machines":["m1"]}],"maxUnavailable":1}`,
@@ -49,7 +50,7 @@ var expression = regexp.MustCompile(`{{([^}]*)}}`)
 
 func TestEveryPluginTemplateNamesAStepWithItsOutputs(t *testing.T) {
 	known := map[string]plugin.Step{}
-	for _, step := range steps.All(steps.NewEnv(steps.Openers{}, nil), nil) {
+	for _, step := range steps.All(steps.NewEnv(steps.Openers{}, nil), nil, nil) {
 		known[step.Name()] = step
 	}
 	asked := map[string]bool{}

@@ -21,6 +21,7 @@ import (
 	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/factory"
+	"argosy.dev/argosy/internal/offload"
 	"argosy.dev/argosy/internal/plugin"
 	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/internal/state"
@@ -98,7 +99,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 		defer cancel()
 		env.State.Close(ctx)
 	}()
-	options.Steps = steps.All(env, workflows{argo})
+	options.Steps = steps.All(env, workflows{argo}, offload.Store{Client: host})
 	options.Argo = argo
 	options.Log = log
 	server, err := plugin.NewServer(options)

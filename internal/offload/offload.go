@@ -116,8 +116,8 @@ func (s Store) create(ctx context.Context, owner Owner, kind, name string, parts
 		_, err := s.get(ctx, owner, name)
 		return err
 	case apierrors.IsForbidden(err):
-		return errclass.Errorf(errclass.Configuration, "creating ConfigMap %q in namespace %q: %w: workflows with many "+
-			"machines keep their plans and reports in ConfigMaps; apply install/ to the namespace again", name,
+		return errclass.Errorf(errclass.Configuration, "creating ConfigMap %q in namespace %q: %w: workflows with "+
+			"many machines keep their plans and reports in ConfigMaps; apply install/ to the namespace again", name,
 			owner.Namespace, err)
 	case err != nil:
 		return fmt.Errorf("creating ConfigMap %q in namespace %q: %w", name, owner.Namespace, apply.Classify(err))
@@ -134,8 +134,8 @@ func (s Store) Read(ctx context.Context, owner Owner, name string, into any) err
 	}
 	parts, err := strconv.Atoi(first.Annotations[partsAnnotation])
 	if err != nil || parts < 1 || parts > maxParts {
-		return errclass.Errorf(errclass.Permanent, "reading ConfigMap %q: annotation %q is %q: give a number from 1 to %d",
-			name, partsAnnotation, first.Annotations[partsAnnotation], maxParts)
+		return errclass.Errorf(errclass.Permanent, "reading ConfigMap %q: annotation %q is %q: give a number from "+
+			"1 to %d", name, partsAnnotation, first.Annotations[partsAnnotation], maxParts)
 	}
 	packed := slices.Clone(first.BinaryData[dataKey])
 	for i := 1; i < parts; i++ {
@@ -179,8 +179,8 @@ func (s Store) get(ctx context.Context, owner Owner, name string) (*corev1.Confi
 		return string(ref.UID) == owner.UID
 	})
 	if !owned {
-		return nil, errclass.Errorf(errclass.Configuration, "reading ConfigMap %q in namespace %q: workflow %q does not "+
-			"own it: submit the workflow anew", name, owner.Namespace, owner.Name)
+		return nil, errclass.Errorf(errclass.Configuration, "reading ConfigMap %q in namespace %q: workflow %q does "+
+			"not own it: submit the workflow anew", name, owner.Namespace, owner.Name)
 	}
 	return found, nil
 }

@@ -16,10 +16,15 @@ type report[T any] struct {
 	Machines []T `json:"machines"`
 	// Omitted is how many machines there was no room for.
 	Omitted int `json:"omitted,omitempty"`
+	// ConfigMap with the complete list, as package offload keeps it; empty for none.
+	ConfigMap string `json:"configMap,omitempty"`
 }
 
 // encodeReport keeps as many of items as fit, from the front: callers put the most important first.
-func encodeReport[T any](items []T) string {
+func encodeReport[T any](items []T) string { return encodeReportIn(items, "") }
+
+// encodeReportIn is encodeReport for items that are complete in a ConfigMap.
+func encodeReportIn[T any](items []T, configMap string) string {
 	size, fitting := 0, 0
 	for _, item := range items {
 		encoded, err := json.Marshal(item)
@@ -29,14 +34,20 @@ func encodeReport[T any](items []T) string {
 		size += len(encoded) + 1
 		fitting++
 	}
-	return encode(report[T]{Machines: items[:fitting:fitting], Omitted: len(items) - fitting})
+	return encode(report[T]{
+		Machines: items[:fitting:fitting], Omitted: len(items) - fitting, ConfigMap: configMap,
+	})
 }
 
-// boundTable cuts a table between its lines.
-func boundTable(table string) string {
-	if len(table) <= maxReport {
+// boundTable cuts a table of a plan between its lines.
+func boundTable(table string) string { return boundText(table, maxReport, "argosy plan") }
+
+// boundText cuts a table between its lines to most bytes, and tells how many lines are missing and where they are.
+func boundText(table string, most int, see string) string {
+	if len(table) <= most {
 		return table
 	}
-	cut := strings.LastIndexByte(table[:maxReport], '\n') + 1
-	return table[:cut] + "… and " + count.Of(strings.Count(table[cut:], "\n"), "more line") + "; see argosy plan\n"
+	room := len("… and 100000 more lines; see \n") + len(see) // beside the lines
+	end := strings.LastIndexByte(table[:max(most-room, 0)], '\n') + 1
+	return table[:end] + "… and " + count.Of(strings.Count(table[end:], "\n"), "more line") + "; see " + see + "\n"
 }

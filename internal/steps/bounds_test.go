@@ -8,6 +8,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/internal/offload"
 	"argosy.dev/argosy/pkg/join"
 )
 
@@ -37,9 +38,21 @@ func TestAPlanOfManyMachinesFitsAndKeepsRefusedOnes(t *testing.T) {
 	assert.Equal(t, len(plan.Machines)+plan.Omitted, many)
 	assert.Assert(t, plan.Omitted > 0)
 
+	env, cluster := groupEnv(t, 1)
+	answer, err := env.answer(t.Context(), groupCall, cluster, result)
+	assert.NilError(t, err)
 	var items []struct{ Machine string }
-	assert.NilError(t, json.Unmarshal([]byte(result.Outputs["machines"]), &items))
-	assert.Equal(t, len(items), many, "every machine is fanned out")
+	assert.NilError(t, json.Unmarshal([]byte(answer.Outputs["machines"]), &items))
+	fannedOut := 0
+	for _, item := range items {
+		fannedOut += groupLength(item.Machine)
+	}
+	assert.Equal(t, fannedOut, many, "every machine is fanned out")
+	assert.Assert(t, len(items) <= maxOwnSteps)
+	assert.NilError(t, json.Unmarshal([]byte(answer.Outputs["plan"]), &plan))
+	var whole []join.Entry
+	assert.NilError(t, env.records.Read(t.Context(), offload.Owner(groupCall.Workflow), plan.ConfigMap, &whole))
+	assert.Equal(t, len(whole), many)
 	assert.Assert(t, strings.Contains(result.Outputs["table"], "more lines; see argosy plan"))
 	for name, output := range result.Outputs {
 		assert.Assert(t, len(output) <= 64<<10, "output %s has %d bytes", name, len(output))

@@ -69,7 +69,7 @@ type deprovisionCheckStep struct{ env *Env }
 
 func (deprovisionCheckStep) Name() string { return "deprovision-check" }
 func (deprovisionCheckStep) Outputs() []string {
-	return []string{"machines", "clusterGone", "removeVolumes"}
+	return []string{"machines", "groups", "clusterGone", "removeVolumes"}
 }
 
 func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Execution, error) {
@@ -80,16 +80,14 @@ func (s deprovisionCheckStep) Prepare(call plugin.Call) (plugin.Execution, error
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		items := []item{}
+		var machines []string
 		if o.Machines == deprovision.ResetMachines {
-			for _, machine := range joined.Machines {
-				items = append(items, item{machine})
-			}
+			machines = joined.Machines
 		}
-		return plugin.Result{Phase: plugin.Succeeded, Message: joined.String(), Outputs: map[string]string{
-			"machines": encode(items), "clusterGone": strconv.FormatBool(joined.Silent != ""),
-			"removeVolumes": strconv.FormatBool(!o.KeepVolumes),
-		}}, nil
+		result := plugin.Result{Phase: plugin.Succeeded, Message: joined.String(), Outputs: map[string]string{
+			"clusterGone": strconv.FormatBool(joined.Silent != ""), "removeVolumes": strconv.FormatBool(!o.KeepVolumes),
+		}}
+		return result, s.env.fanOut(ctx, call, d.Cluster.Cluster, machines, result)
 	})
 }
 

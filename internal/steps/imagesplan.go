@@ -15,7 +15,7 @@ import (
 type imagesPlanStep struct{ env *Env }
 
 func (imagesPlanStep) Name() string      { return "images-plan" }
-func (imagesPlanStep) Outputs() []string { return []string{"machines", "table", "plan"} }
+func (imagesPlanStep) Outputs() []string { return []string{"machines", "groups", "table", "plan"} }
 
 func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
@@ -45,7 +45,7 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return imagesPlanResult(entries, dryRun), nil
+		return s.env.answer(ctx, call, importer.Cluster, imagesPlanResult(entries, dryRun))
 	}}, nil
 }
 
@@ -58,7 +58,7 @@ var imagesPlans = planFormat[images.Entry, images.Action]{
 }
 
 // imagesPlanResult fans out over the machines that lack images.
-func imagesPlanResult(entries []images.Entry, dryRun bool) plugin.Result {
+func imagesPlanResult(entries []images.Entry, dryRun bool) planned {
 	work, refused := images.With(images.ActionImport, entries), images.With(images.ActionRefuse, entries)
 	lines := []string{fmt.Sprintf("%d of %d machines lack images, %d with all of them", len(work), len(entries),
 		len(entries)-len(work)-len(refused))}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/operation"
 )
@@ -13,7 +14,7 @@ import (
 type importImagesStep struct{ env *Env }
 
 func (importImagesStep) Name() string      { return "import-images" }
-func (importImagesStep) Outputs() []string { return []string{"changed", "report"} }
+func (importImagesStep) Outputs() []string { return []string{"changed", "table", "report"} }
 
 func (s importImagesStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
@@ -23,25 +24,23 @@ func (s importImagesStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	return plugin.Execution{
-		Key: in.key("import-images"),
-		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			importer, err := s.env.importer(ctx, call, in.Cluster)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, importer.Cluster)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			outcome, err := importer.Import(ctx, machine, images.Split(in.Images), limiter,
-				operation.AsText(report))
+	return s.env.machineExecution(call, in.machineInput, s, func(ctx context.Context) (*config.Cluster,
+		limitedWork, error,
+	) {
+		importer, err := s.env.importer(ctx, call, in.Cluster)
+		if err != nil {
+			return nil, nil, err
+		}
+		return importer.Cluster, func(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+			progress operation.Progress,
+		) (plugin.Result, error) {
+			outcome, err := importer.Import(ctx, machine, images.Split(in.Images), limiter, progress)
 			if err != nil {
 				return plugin.Result{}, err
 			}
 			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
 				"changed": strconv.FormatBool(outcome.Changed), "report": encode(outcome),
 			}}, nil
-		},
-	}, nil
+		}, nil
+	}), nil
 }

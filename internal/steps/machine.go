@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"context"
 	"fmt"
 
 	"argosy.dev/argosy/internal/plugin"
@@ -8,30 +9,80 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// machineInput holds the inputs of the steps that work on one machine.
+// machineInput holds the inputs of the steps that work on one machine, or on a group of machines.
 type machineInput struct {
-	Cluster     string `json:"cluster"`
+	Cluster string `json:"cluster"`
+	// Machine is the name of a machine, or of a group of the plan.
 	Machine     string `json:"machine"`
 	Concurrency string `json:"concurrency"`
+	// Groups is the ConfigMap with the groups of the plan; empty where each machine has its own step.
+	Groups string `json:"groups"`
 }
 
-// key is that of the step's execution: two requests for one machine share one run.
-func (in machineInput) key(step string) string { return step + "/" + in.Cluster + "/" + in.Machine }
+// key is that of the step's execution: two requests for one machine share one run. Groups are those of one workflow.
+func (in machineInput) key(call plugin.Call) string {
+	if isGroup(in.Machine) {
+		return call.Step + "/" + in.Cluster + "/" + call.Workflow.UID + "/" + in.Machine
+	}
+	return call.Step + "/" + in.Cluster + "/" + in.Machine
+}
 
-// machineAndLimiter finds the machine that the input names in the opened cluster, and the limiter of its workflow.
-func (e *Env) machineAndLimiter(call plugin.Call, in machineInput, cluster *config.Cluster) (config.Machine,
-	*operation.Limiter,
-	error,
-) {
-	machine, err := findMachine(cluster, in.Machine)
-	if err != nil {
-		return machine, nil, err
+// openCluster opens the cluster of a step, and returns the step's work on one machine of it.
+type openCluster func(ctx context.Context) (*config.Cluster, limitedWork, error)
+
+// limitedWork works on one machine, inside limiter.
+type limitedWork func(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+	progress operation.Progress) (plugin.Result, error)
+
+// machineExecution prepares a step that works on a machine, or on a group of machines. step is that step.
+func (e *Env) machineExecution(call plugin.Call, in machineInput, step plugin.Step,
+	open openCluster,
+) plugin.Execution {
+	return plugin.Execution{
+		Key: in.key(call),
+		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
+			cluster, do, err := open(ctx)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			limit, err := concurrency(in.Concurrency, cluster)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			limiter := e.limiterFor(call, in.Cluster, limit)
+			work := func(ctx context.Context, machine config.Machine, report func(string)) (plugin.Result, error) {
+				return do(ctx, machine, limiter, operation.AsText(report))
+			}
+			if isGroup(in.Machine) {
+				members, err := e.members(ctx, call, in, cluster)
+				if err != nil {
+					return plugin.Result{}, err
+				}
+				return e.runGroup(ctx, members, &groupWork{
+					call: call, step: step, cluster: cluster, do: work, report: report,
+					each: inLimiter(e.aheadFor(call, in.Cluster, limit)),
+				})
+			}
+			machine, err := findMachine(cluster, in.Machine)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return work(ctx, machine, report)
+		},
 	}
-	limit, err := concurrency(in.Concurrency, cluster)
-	if err != nil {
-		return machine, nil, err
+}
+
+// members returns the machines of the group that the input names.
+func (e *Env) members(ctx context.Context, call plugin.Call, in machineInput, cluster *config.Cluster) (group, error) {
+	if in.Groups == "" {
+		return nil, fmt.Errorf("the parameter \"machine\" is %q, which is no machine's name, and \"groups\" is empty: "+
+			"give the output \"groups\" of the plan", in.Machine)
 	}
-	return machine, e.limiterFor(call, in.Cluster, limit), nil
+	var groups []group
+	if err := e.kept(ctx, call, in.Groups, cluster, &groups); err != nil {
+		return nil, err
+	}
+	return groupNamed(groups, in.Machine)
 }
 
 func findMachine(cluster *config.Cluster, name string) (config.Machine, error) {

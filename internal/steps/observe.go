@@ -160,6 +160,9 @@ func (e *Env) observeSummary(call plugin.Call, template string, machines []machi
 	}
 	now, changes := time.Now(), make([]state.Change, 0, len(machines)+1)
 	for _, result := range machines {
+		if isGroup(result.Machine) {
+			continue // nothing is known of its machines
+		}
 		after := cmp.Or(machineSteps[template].after, state.Ready)
 		if result.Phase != wfv1.NodeSucceeded && result.Phase != wfv1.NodeSkipped {
 			after = state.Failed

@@ -16,7 +16,7 @@ import (
 type planStep struct{ env *Env }
 
 func (planStep) Name() string      { return "plan" }
-func (planStep) Outputs() []string { return []string{"machines", "table", "plan"} }
+func (planStep) Outputs() []string { return []string{"machines", "groups", "table", "plan"} }
 
 func (s planStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in planInput
@@ -33,11 +33,11 @@ func (s planStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		entries, err := s.env.plan(ctx, call, in, report)
+		cluster, entries, err := s.env.plan(ctx, call, in, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return planResult(entries, dryRun), nil
+		return s.env.answer(ctx, call, cluster, planResult(entries, dryRun))
 	}}, nil
 }
 
@@ -63,20 +63,22 @@ func (in planInput) selected(cluster *config.Cluster, choose func(*config.Cluste
 }
 
 // plan inspects the machines that the input selects.
-func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report func(string)) ([]join.Entry, error) {
+func (e *Env) plan(ctx context.Context, call plugin.Call, in planInput, report func(string)) (*config.Cluster,
+	[]join.Entry, error,
+) {
 	joiner, err := e.joiner(ctx, call, in.Cluster)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	machines, err := in.selected(joiner.Cluster, (*config.Cluster).Select)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	entries, err := joiner.Plan(ctx, machines, operation.AsText(report))
 	if err == nil {
 		e.observePlan(ctx, call, joiner, entries)
 	}
-	return entries, err
+	return joiner.Cluster, entries, err
 }
 
 // joinPlans answers plans of joins and of reconciliations.
@@ -91,7 +93,7 @@ var joinPlans = planFormat[join.Entry, join.Action]{
 }
 
 // planResult fans out over the machines that are to join.
-func planResult(entries []join.Entry, dryRun bool) plugin.Result {
+func planResult(entries []join.Entry, dryRun bool) planned {
 	return joinPlans.result(entries, join.Work(entries), dryRun, planMessage(entries))
 }
 

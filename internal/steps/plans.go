@@ -2,11 +2,13 @@ package steps
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/pkg/config"
 )
 
 // planFormat describes how plans of one kind of operation are answered. E is the entry of one machine, A its action.
@@ -30,25 +32,73 @@ func (f planFormat[E, A]) with(action A, entries []E) []E {
 	return found
 }
 
+// planned is the answer of a plan, without the machines that the workflow fans out over.
+type planned struct {
+	plugin.Result
+	// machines that get work, or fail by name.
+	machines []string
+	// entries of all machines, their number, and their output where they are complete in a ConfigMap.
+	entries any
+	count   int
+	output  func(configMap string) string
+}
+
 // result answers a plan. The workflow fans out over the machines of work and over those that were refused: each of
 // these then fails by name in a step of its own, while the others finish. A dry run has no such steps, so that it fails
 // here.
-func (f planFormat[E, A]) result(entries, work []E, dryRun bool, message string) plugin.Result {
+func (f planFormat[E, A]) result(entries, work []E, dryRun bool, message string) planned {
 	refused := f.with(f.refuse, entries)
-	items := []item{}
+	var machines []string
 	for _, entry := range slices.Concat(work, refused) {
 		machine, _, _ := f.fields(entry)
-		items = append(items, item{machine})
+		machines = append(machines, machine)
 	}
 	sorted := slices.Clone(entries)
 	slices.SortStableFunc(sorted, func(a, b E) int { return cmp.Compare(f.rank(a), f.rank(b)) })
 	result := plugin.Result{Phase: plugin.Succeeded, Message: message, Outputs: map[string]string{
-		"machines": encode(items), "table": boundTable(f.table(sorted)), "plan": encodeReport(sorted),
+		"table": boundTable(f.table(sorted)), "plan": encodeReport(sorted),
 	}}
 	if dryRun && len(refused) > 0 {
 		result.Phase = plugin.Failed
 	}
-	return result
+	return planned{
+		Result: result, machines: machines, entries: sorted, count: len(sorted),
+		output: func(configMap string) string { return encodeReportIn(sorted, configMap) },
+	}
+}
+
+// answer completes the answer of a plan with what the workflow fans out over. A plan of many machines is kept in
+// ConfigMaps.
+func (e *Env) answer(ctx context.Context, call plugin.Call, cluster *config.Cluster, p planned) (plugin.Result, error) {
+	if err := e.fanOut(ctx, call, cluster, p.machines, p.Result); err != nil {
+		return plugin.Result{}, err
+	}
+	if p.count > maxOwnSteps {
+		kept, err := e.keep(ctx, call, "plan", cluster, p.entries)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		p.Outputs["plan"] = p.output(kept)
+	}
+	return p.Result, nil
+}
+
+// fanOut sets output "machines": an item for each machine, or for each group of many machines. Output "groups" is then
+// the ConfigMap with the groups.
+func (e *Env) fanOut(ctx context.Context, call plugin.Call, cluster *config.Cluster, machines []string,
+	result plugin.Result,
+) error {
+	groups, items := groupsOf(machines, len(machines)), []item{}
+	for _, g := range groups {
+		items = append(items, item{g.name()})
+	}
+	result.Outputs["machines"], result.Outputs["groups"] = encode(items), ""
+	if len(groups) == len(machines) {
+		return nil
+	}
+	kept, err := e.keep(ctx, call, "groups", cluster, groups)
+	result.Outputs["groups"] = kept
+	return err
 }
 
 func (f planFormat[E, A]) rank(entry E) int {
@@ -71,7 +121,7 @@ func machineLine(machine string, texts []string) string {
 	return fmt.Sprintf("%s: %s", machine, strings.Join(texts, "; "))
 }
 
-// item is one machine that a plan fans out over.
+// item is one machine, or one group of machines, that a plan fans out over.
 type item struct {
 	Machine string `json:"machine"`
 }

@@ -10,9 +10,9 @@ type reconcileStep struct{ env *Env }
 
 func (reconcileStep) Name() string { return "reconcile" }
 func (reconcileStep) Outputs() []string {
-	return []string{"node", "version", "changed", "report"}
+	return []string{"node", "version", "changed", "table", "report"}
 }
 
 func (s reconcileStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.machineExecution(call, "reconcile", (*join.Joiner).Reconcile)
+	return s.env.joinerExecution(call, s, (*join.Joiner).Reconcile)
 }

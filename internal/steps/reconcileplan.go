@@ -12,8 +12,10 @@ import (
 // reconcilePlanStep reports for each machine that is a node how it differs from the documents.
 type reconcilePlanStep struct{ env *Env }
 
-func (reconcilePlanStep) Name() string      { return "reconcile-plan" }
-func (reconcilePlanStep) Outputs() []string { return []string{"machines", "table", "diff", "plan"} }
+func (reconcilePlanStep) Name() string { return "reconcile-plan" }
+func (reconcilePlanStep) Outputs() []string {
+	return []string{"machines", "groups", "table", "diff", "plan"}
+}
 
 func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in planInput
@@ -27,17 +29,17 @@ func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-		entries, err := s.env.plan(ctx, call, in, report)
+		cluster, entries, err := s.env.plan(ctx, call, in, report)
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return reconcilePlanResult(entries), nil
+		return s.env.answer(ctx, call, cluster, reconcilePlanResult(entries))
 	}}, nil
 }
 
 // reconcilePlanResult fans out over the machines that differ, and over those that were refused, so that each of these
 // fails by name. Machines that have not joined are none of a reconciliation's business.
-func reconcilePlanResult(entries []join.Entry) plugin.Result {
+func reconcilePlanResult(entries []join.Entry) planned {
 	differing, refused := join.Differing(entries), join.Refused(entries)
 	lines := []string{fmt.Sprintf("%d of %d machines differ from the documents", len(differing), len(entries))}
 	later := join.AtOtherVersion(entries)

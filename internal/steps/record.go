@@ -54,6 +54,9 @@ func (s recordedStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	run := execution.Run
 	if machine := call.Input("machine"); machine != "" {
+		if isGroup(machine) {
+			return execution, nil // each of its machines is recorded
+		}
 		execution.Run = func(ctx context.Context, report func(string)) (plugin.Result, error) {
 			return s.onMachine(ctx, call, cluster, machine, func() (plugin.Result, error) { return run(ctx, report) })
 		}

@@ -59,7 +59,7 @@ func newRecorded(workflows steps.Workflows) (*recorded, []plugin.Step) {
 		return joiner, err
 	}}, log)
 	r.env.State = state.NewRecorder(r.store, &state.Events{Client: r.host, Log: log}, log)
-	return r, steps.All(r.env, workflows)
+	return r, steps.All(r.env, workflows, nil)
 }
 
 // run runs a step, whose error is not the test's.

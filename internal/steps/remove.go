@@ -73,7 +73,7 @@ func (e *Env) remover(ctx context.Context, call plugin.Call, cluster string) (*r
 type removeStep struct{ env *Env }
 
 func (removeStep) Name() string      { return "remove" }
-func (removeStep) Outputs() []string { return []string{"node", "changed", "report"} }
+func (removeStep) Outputs() []string { return []string{"node", "changed", "table", "report"} }
 
 func (s removeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
@@ -87,25 +87,24 @@ func (s removeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err != nil {
 		return plugin.Execution{}, err
 	}
-	return plugin.Execution{
-		Key: in.key("remove"),
-		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			remover, err := s.env.remover(ctx, call, in.Cluster)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, remover.Cluster)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			options := asked.optionsFor(remover.Cluster.Fleet.Drain)
-			outcome, err := remover.Remove(ctx, machine, options, limiter, operation.AsText(report))
+	return s.env.machineExecution(call, in.machineInput, s, func(ctx context.Context) (*config.Cluster,
+		limitedWork, error,
+	) {
+		remover, err := s.env.remover(ctx, call, in.Cluster)
+		if err != nil {
+			return nil, nil, err
+		}
+		options := asked.optionsFor(remover.Cluster.Fleet.Drain)
+		return remover.Cluster, func(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+			progress operation.Progress,
+		) (plugin.Result, error) {
+			outcome, err := remover.Remove(ctx, machine, options, limiter, progress)
 			if err != nil {
 				return plugin.Result{}, err
 			}
 			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
 				"node": outcome.Node, "changed": strconv.FormatBool(outcome.Changed), "report": encode(outcome),
 			}}, nil
-		},
-	}, nil
+		}, nil
+	}), nil
 }

@@ -40,7 +40,7 @@ func callStep(t *testing.T, object map[string]string, nodes ...*corev1.Node) (pl
 	assert.NilError(t, err)
 	call, err := plugin.NewCall(plugin.Workflow{Name: "w", Namespace: "team-a", UID: "u"}, "template", encoded)
 	assert.NilError(t, err)
-	for _, step := range All(NewEnv(Openers{Reset: open}, slog.New(slog.DiscardHandler)), nil) {
+	for _, step := range All(NewEnv(Openers{Reset: open}, slog.New(slog.DiscardHandler)), nil, nil) {
 		if step.Name() == call.Step {
 			execution, err := step.Prepare(call)
 			if err != nil {

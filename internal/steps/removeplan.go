@@ -15,7 +15,7 @@ import (
 type removePlanStep struct{ env *Env }
 
 func (removePlanStep) Name() string      { return "remove-plan" }
-func (removePlanStep) Outputs() []string { return []string{"machines", "table", "plan"} }
+func (removePlanStep) Outputs() []string { return []string{"machines", "groups", "table", "plan"} }
 
 func (s removePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
@@ -50,7 +50,7 @@ func (s removePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return removePlanResult(entries, dryRun), nil
+		return s.env.answer(ctx, call, remover.Cluster, removePlanResult(entries, dryRun))
 	}}, nil
 }
 
@@ -63,7 +63,7 @@ var removePlans = planFormat[remove.Entry, remove.Action]{
 }
 
 // removePlanResult fans out over the machines that leave.
-func removePlanResult(entries []remove.Entry, dryRun bool) plugin.Result {
+func removePlanResult(entries []remove.Entry, dryRun bool) planned {
 	return removePlans.result(entries, remove.Work(entries), dryRun, removePlanMessage(entries))
 }
 

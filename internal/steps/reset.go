@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"argosy.dev/argosy/internal/plugin"
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/operation"
 )
 
@@ -12,7 +13,7 @@ import (
 type resetStep struct{ env *Env }
 
 func (resetStep) Name() string      { return "reset" }
-func (resetStep) Outputs() []string { return []string{"changed", "report"} }
+func (resetStep) Outputs() []string { return []string{"changed", "table", "report"} }
 
 func (s resetStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
@@ -26,24 +27,23 @@ func (s resetStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err != nil {
 		return plugin.Execution{}, err
 	}
-	return plugin.Execution{
-		Key: in.key("reset"),
-		Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			resetter, err := s.env.resetter(ctx, call, in.Cluster)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			machine, limiter, err := s.env.machineAndLimiter(call, in.machineInput, resetter.Cluster)
-			if err != nil {
-				return plugin.Result{}, err
-			}
-			outcome, err := resetter.Reset(ctx, machine, options, limiter, operation.AsText(report))
+	return s.env.machineExecution(call, in.machineInput, s, func(ctx context.Context) (*config.Cluster,
+		limitedWork, error,
+	) {
+		resetter, err := s.env.resetter(ctx, call, in.Cluster)
+		if err != nil {
+			return nil, nil, err
+		}
+		return resetter.Cluster, func(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+			progress operation.Progress,
+		) (plugin.Result, error) {
+			outcome, err := resetter.Reset(ctx, machine, options, limiter, progress)
 			if err != nil {
 				return plugin.Result{}, err
 			}
 			return plugin.Result{Phase: plugin.Succeeded, Message: outcome.String(), Outputs: map[string]string{
 				"changed": strconv.FormatBool(outcome.Changed), "report": encode(outcome),
 			}}, nil
-		},
-	}, nil
+		}, nil
+	}), nil
 }

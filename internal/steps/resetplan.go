@@ -27,7 +27,7 @@ func (in resetParams) parse() (reset.Options, error) {
 type resetPlanStep struct{ env *Env }
 
 func (resetPlanStep) Name() string      { return "reset-plan" }
-func (resetPlanStep) Outputs() []string { return []string{"machines", "table", "plan"} }
+func (resetPlanStep) Outputs() []string { return []string{"machines", "groups", "table", "plan"} }
 
 func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
@@ -62,7 +62,7 @@ func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
-		return resetPlanResult(entries, dryRun), nil
+		return s.env.answer(ctx, call, resetter.Cluster, resetPlanResult(entries, dryRun))
 	}}, nil
 }
 
@@ -75,7 +75,7 @@ var resetPlans = planFormat[reset.Entry, reset.Action]{
 }
 
 // resetPlanResult fans out over the machines that are to be reset.
-func resetPlanResult(entries []reset.Entry, dryRun bool) plugin.Result {
+func resetPlanResult(entries []reset.Entry, dryRun bool) planned {
 	work, refused := resetPlans.with(reset.ActionReset, entries), resetPlans.with(reset.ActionRefuse, entries)
 	lines := []string{leavePlanMessage(len(work), len(entries), len(refused), "reset")}
 	lines = append(lines, resetPlans.lines(refused)...)

@@ -53,7 +53,7 @@ func verifyAt(t *testing.T, began time.Time, ran, rolled string) (plugin.Result,
 	call, err := plugin.NewCall(plugin.Workflow{Name: "w", Namespace: "team-a", UID: "u"}, "verify", encoded)
 	assert.NilError(t, err)
 	env := NewEnv(Openers{Upgrade: open}, slog.New(slog.DiscardHandler))
-	for _, step := range All(env, startedAt(began)) {
+	for _, step := range All(env, startedAt(began), nil) {
 		if step.Name() == call.Step {
 			execution, err := step.Prepare(call)
 			assert.NilError(t, err)

@@ -39,6 +39,8 @@ type Env struct {
 	State *state.Recorder
 	// workflows tells when a workflow was started or retried; nil where that does not matter.
 	workflows Workflows
+	// records keeps what is too long for a Workflow; nil where nothing is.
+	records Records
 
 	joins      clusterCache[*join.Joiner]
 	provisions clusterCache[*controlplane.Provisioner]
@@ -48,11 +50,14 @@ type Env struct {
 
 	mu       sync.Mutex
 	limiters map[string]*operation.Limiter
+	aheads   map[string]*operation.Limiter
 }
 
 // NewEnv makes an Env that opens clusters with open.
 func NewEnv(open Openers, log *slog.Logger) *Env {
-	return &Env{open: open, log: log, limiters: map[string]*operation.Limiter{}}
+	return &Env{
+		open: open, log: log, limiters: map[string]*operation.Limiter{}, aheads: map[string]*operation.Limiter{},
+	}
 }
 
 // clusterCache holds the clusters as each workflow sees them: a workflow reads its configuration once, so that all its
@@ -167,13 +172,24 @@ func (e *Env) logger(call plugin.Call, cluster string) *slog.Logger {
 
 // limiterFor returns the limiter that all machines of one workflow share.
 func (e *Env) limiterFor(call plugin.Call, cluster string, limit int) *operation.Limiter {
+	return e.shared(e.limiters, call, cluster, limit)
+}
+
+// aheadFor returns the limiter of the machines that groups of one workflow inspect, beside those in limiterFor.
+func (e *Env) aheadFor(call plugin.Call, cluster string, limit int) *operation.Limiter {
+	return e.shared(e.aheads, call, cluster, limit+inspectAhead)
+}
+
+func (e *Env) shared(limiters map[string]*operation.Limiter, call plugin.Call, cluster string,
+	limit int,
+) *operation.Limiter {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	key := call.Workflow.UID + "/" + cluster
-	if e.limiters[key] == nil {
-		e.limiters[key] = operation.NewLimiter(limit)
+	if limiters[key] == nil {
+		limiters[key] = operation.NewLimiter(limit)
 	}
-	return e.limiters[key]
+	return limiters[key]
 }
 
 // concurrency parses the parameter; empty and 0 are the limit of argosy.yaml.
@@ -202,13 +218,13 @@ func encode(value any) string {
 }
 
 // All returns the steps of this plugin.
-func All(env *Env, workflows Workflows) []plugin.Step {
-	env.workflows = workflows
+func All(env *Env, workflows Workflows, records Records) []plugin.Step {
+	env.workflows, env.records = workflows, records
 	all := []plugin.Step{
 		planStep{env},
 		joinStep{env},
 		verifyStep{env},
-		summaryStep{env, workflows},
+		summaryStep{env},
 		reconcilePlanStep{env},
 		reconcileStep{env},
 		provisionValidateStep{env},

@@ -65,7 +65,7 @@ func run(t *testing.T, workflows steps.Workflows, object map[string]string) (plu
 	call, err := plugin.NewCall(plugin.Workflow{Name: "w", Namespace: "team-a", UID: "u"}, "template", encoded)
 	assert.NilError(t, err)
 	for _, step := range steps.All(steps.NewEnv(steps.Openers{Join: open, Images: openImages},
-		slog.New(slog.DiscardHandler)), workflows) {
+		slog.New(slog.DiscardHandler)), workflows, nil) {
 		if step.Name() == call.Step {
 			execution, err := step.Prepare(call)
 			if err != nil {
@@ -179,6 +179,16 @@ func TestTheSummaryNamesFailedMachinesWithTheirLastAttempt(t *testing.T) {
 	assert.Assert(t, strings.Contains(result.Message, "m2 (Failed): phase containerd") &&
 		!strings.Contains(result.Message, "pod lost"), result.Message)
 	assert.Assert(t, strings.Contains(result.Outputs["table"], "address in use"), result.Outputs["table"])
+}
+
+func TestOfTwoStepsInOneSecondAFailureCounts(t *testing.T) {
+	for range 20 { // whatever the order of the map is
+		result, err := run(t, workflowOf{
+			"a": node("m1", "Succeeded", "received bundle", 1), "b": node("m1", "Failed", "rolled back", 1),
+		}, map[string]string{"step": "summary", "cluster": "a"})
+		assert.NilError(t, err)
+		assert.Assert(t, strings.HasPrefix(result.Message, "0 of 1 machines joined\n"), result.Message)
+	}
 }
 
 func TestASummaryReportsThatThereWasNoWork(t *testing.T) {

@@ -58,7 +58,7 @@ func TestASummaryOfALargeWorkflow(t *testing.T) {
 			call, err := plugin.NewCall(plugin.Workflow{Namespace: "team-a", Name: "w"}, "summarize",
 				[]byte(`{"step":"summary","cluster":"a","machines":"all","status":"Failed"}`))
 			assert.NilError(t, err)
-			execution, err := summaryStep{&Env{}, test.status}.Prepare(call)
+			execution, err := summaryStep{&Env{workflows: test.status}}.Prepare(call)
 			assert.NilError(t, err)
 			result, err := execution.Run(t.Context(), func(string) {})
 			assert.NilError(t, err)
@@ -71,7 +71,7 @@ func TestASummaryFailsWhereItCannotReadTheNodes(t *testing.T) {
 	call, err := plugin.NewCall(plugin.Workflow{Namespace: "team-a", Name: "w"}, "summarize",
 		[]byte(`{"step":"summary","cluster":"a","machines":"all","status":"Failed"}`))
 	assert.NilError(t, err)
-	execution, err := summaryStep{&Env{}, stored{CompressedNodes: "none of it"}}.Prepare(call)
+	execution, err := summaryStep{&Env{workflows: stored{CompressedNodes: "none of it"}}}.Prepare(call)
 	assert.NilError(t, err)
 	_, err = execution.Run(t.Context(), func(string) {})
 	assert.ErrorContains(t, err, `decompressing the node status of workflow "w"`)

@@ -1,9 +1,11 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,13 +143,63 @@ func (in upgradeInput) until(begun time.Time) (time.Time, error) {
 	return started.Add(window), nil
 }
 
-func (in upgradeInput) plan() (rollout.Plan, error) {
+// inline returns the plan that parameter "rollout" holds; nil where it names the ConfigMap with the plan.
+func (in upgradeInput) inline() (*rollout.Plan, error) {
+	if in.Rollout != "" && !strings.HasPrefix(in.Rollout, "{") {
+		return nil, nil
+	}
 	var plan rollout.Plan
 	if err := json.Unmarshal([]byte(in.Rollout), &plan); err != nil {
-		return plan, fmt.Errorf("the parameter \"rollout\" is %q: give the output \"rollout\" of step upgrade-plan: %w",
+		return nil, fmt.Errorf("the parameter \"rollout\" is %q: give the output \"rollout\" of step upgrade-plan: %w",
 			in.Rollout, err)
 	}
-	return plan, nil
+	return &plan, nil
+}
+
+// rolloutOf returns the plan that parameter "rollout" holds or names.
+func (e *Env) rolloutOf(ctx context.Context, call plugin.Call, in upgradeInput, cluster *config.Cluster) (rollout.Plan,
+	error,
+) {
+	inline, err := in.inline()
+	if inline != nil || err != nil {
+		return *cmp.Or(inline, &rollout.Plan{}), err
+	}
+	var plan rollout.Plan
+	err = e.kept(ctx, call, in.Rollout, cluster, &plan)
+	return plan, err
+}
+
+// rolloutOutputs sets outputs "rollout" and "waves". Those of many machines would be in each step of the workflow: the
+// plan is kept in a ConfigMap, and waves are of groups.
+func (e *Env) rolloutOutputs(ctx context.Context, call plugin.Call, cluster *config.Cluster, plan rollout.Plan,
+	result plugin.Result,
+) error {
+	waves := slices.Clone(plan.Waves)
+	if len(waves) == 0 {
+		waves = []rollout.Wave{} // of which the template makes nothing
+	}
+	if plan.Size() <= maxOwnSteps {
+		result.Outputs["waves"], result.Outputs["rollout"] = encode(waves), encode(plan)
+		return nil
+	}
+	for i, wave := range waves {
+		waves[i].Machines = nil
+		for _, g := range groupsOf(wave.Machines, plan.Size()) {
+			waves[i].Machines = append(waves[i].Machines, g.name())
+		}
+	}
+	kept, err := e.keep(ctx, call, "rollout", cluster, plan)
+	result.Outputs["waves"], result.Outputs["rollout"] = encode(waves), kept
+	return err
+}
+
+// groupIn returns the group of that name in one of the plan's waves.
+func groupIn(plan rollout.Plan, name string) (group, error) {
+	var groups []group
+	for _, wave := range plan.Waves {
+		groups = append(groups, groupsOf(wave.Machines, plan.Size())...)
+	}
+	return groupNamed(groups, name)
 }
 
 // rolloutStep is the work of a step of a rollout.
@@ -168,27 +220,46 @@ func (e *Env) rolloutExecution(call plugin.Call, in upgradeInput, key string, do
 type waveStep func(ctx context.Context, upgrader *upgrade.Upgrader, machine config.Machine, plan rollout.Plan,
 	report func(string)) (plugin.Result, error)
 
-// waveExecution prepares a step of a rollout for one machine. A result with the reason why the machine was left counts
-// as skipped.
-func (e *Env) waveExecution(call plugin.Call, step string, do waveStep) (plugin.Execution, error) {
+// waveExecution prepares a step of a rollout for one machine, or for a group of machines of a wave. A result with the
+// reason why the machine was left counts as skipped.
+func (e *Env) waveExecution(call plugin.Call, step plugin.Step, each func(*upgrade.Upgrader, rollout.Plan) eachMachine,
+	do waveStep,
+) (plugin.Execution, error) {
 	var in upgradeInput
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	plan, err := in.plan()
-	if err != nil {
+	if _, err := in.inline(); err != nil {
 		return plugin.Execution{}, err
 	}
-	return e.rolloutExecution(call, in, step+"/"+in.Cluster+"/"+in.Machine,
+	key := machineInput{Cluster: in.Cluster, Machine: in.Machine}.key(call)
+	return e.rolloutExecution(call, in, key,
 		func(ctx context.Context, upgrader *upgrade.Upgrader, report func(string)) (plugin.Result, error) {
-			machine, err := findMachine(upgrader.Cluster, in.Machine)
+			plan, err := e.rolloutOf(ctx, call, in, upgrader.Cluster)
 			if err != nil {
 				return plugin.Result{}, err
 			}
 			if err := checkAgain(upgrader, &plan); err != nil {
 				return plugin.Result{}, err
 			}
-			return do(ctx, upgrader, machine, plan, report)
+			work := func(ctx context.Context, machine config.Machine, report func(string)) (plugin.Result, error) {
+				return do(ctx, upgrader, machine, plan, report)
+			}
+			if isGroup(in.Machine) {
+				members, err := groupIn(plan, in.Machine)
+				if err != nil {
+					return plugin.Result{}, err
+				}
+				return e.runGroup(ctx, members, &groupWork{
+					call: call, step: step, cluster: upgrader.Cluster, do: work, report: report,
+					each: each(upgrader, plan),
+				})
+			}
+			machine, err := findMachine(upgrader.Cluster, in.Machine)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			return work(ctx, machine, report)
 		}), nil
 }
 
@@ -204,10 +275,13 @@ func phaseOf(left string) plugin.Phase {
 type upgradeStageStep struct{ env *Env }
 
 func (upgradeStageStep) Name() string      { return "upgrade-stage" }
-func (upgradeStageStep) Outputs() []string { return []string{"report"} }
+func (upgradeStageStep) Outputs() []string { return []string{"table", "report"} }
 
 func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, upgrader *upgrade.Upgrader,
+	each := func(u *upgrade.Upgrader, _ rollout.Plan) eachMachine {
+		return inLimiter(s.env.aheadFor(call, u.Cluster.Name, u.Cluster.Fleet.Limits.Concurrency))
+	}
+	return s.env.waveExecution(call, s, each, func(ctx context.Context, upgrader *upgrade.Upgrader,
 		machine config.Machine,
 		plan rollout.Plan, report func(string),
 	) (plugin.Result, error) {
@@ -226,11 +300,16 @@ func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 // upgradeStep takes one machine of a wave to the new version.
 type upgradeStep struct{ env *Env }
 
-func (upgradeStep) Name() string      { return "upgrade" }
-func (upgradeStep) Outputs() []string { return []string{"version", "changed", "unavailable", "report"} }
+func (upgradeStep) Name() string { return "upgrade" }
+func (upgradeStep) Outputs() []string {
+	return []string{"version", "changed", "unavailable", "table", "report"}
+}
 
 func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	return s.env.waveExecution(call, s.Name(), func(ctx context.Context, upgrader *upgrade.Upgrader,
+	each := func(u *upgrade.Upgrader, plan rollout.Plan) eachMachine {
+		return func(ctx context.Context, g group, do func(i int)) error { return u.InTurn(ctx, plan, g, do) }
+	}
+	return s.env.waveExecution(call, s, each, func(ctx context.Context, upgrader *upgrade.Upgrader,
 		machine config.Machine,
 		plan rollout.Plan, report func(string),
 	) (plugin.Result, error) {
@@ -267,19 +346,27 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	plan, err := in.plan()
+	inline, err := in.inline()
 	if err != nil {
 		return plugin.Execution{}, err
 	}
-	wave, found := plan.Wave(in.Wave)
-	if !found {
-		return plugin.Execution{}, fmt.Errorf("the parameter \"wave\" is %q: give the name of a wave of the parameter "+
-			"\"rollout\"", in.Wave)
+	if inline != nil {
+		if _, err := in.waveOf(*inline); err != nil {
+			return plugin.Execution{}, err
+		}
 	}
 	return s.env.rolloutExecution(call, in, "", func(ctx context.Context, upgrader *upgrade.Upgrader,
 		_ func(string)) (plugin.Result,
 		error,
 	) {
+		plan, err := s.env.rolloutOf(ctx, call, in, upgrader.Cluster)
+		if err != nil {
+			return plugin.Result{}, err
+		}
+		wave, err := in.waveOf(plan)
+		if err != nil {
+			return plugin.Result{}, err
+		}
 		gate, err := upgrader.After(ctx, plan, wave)
 		if err != nil {
 			return plugin.Result{}, err
@@ -304,6 +391,16 @@ func (s upgradeGateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}), nil
 }
 
+// waveOf returns the wave that the input names.
+func (in upgradeInput) waveOf(plan rollout.Plan) (rollout.Wave, error) {
+	wave, found := plan.Wave(in.Wave)
+	if !found {
+		return wave, fmt.Errorf("the parameter \"wave\" is %q: give the name of a wave of the parameter \"rollout\"",
+			in.Wave)
+	}
+	return wave, nil
+}
+
 // upgradeVerifyStep succeeds when every machine that takes part is at the new version, or when the workflow was retried
 // and machines that an earlier run left are to be upgraded now, which are its outputs. In a workflow that has failed it
 // is this step that Argo retries.
@@ -322,13 +419,16 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	if err := call.Decode(&in); err != nil {
 		return plugin.Execution{}, err
 	}
-	plan, err := in.plan()
-	if err != nil {
+	if _, err := in.inline(); err != nil {
 		return plugin.Execution{}, err
 	}
 	return s.env.rolloutExecution(call, in.upgradeInput, "", func(ctx context.Context, upgrader *upgrade.Upgrader,
 		_ func(string),
 	) (plugin.Result, error) {
+		plan, err := s.env.rolloutOf(ctx, call, in.upgradeInput, upgrader.Cluster)
+		if err != nil {
+			return plugin.Result{}, err
+		}
 		machines, err := upgrader.Cluster.Select(in.Machines)
 		if err != nil {
 			return plugin.Result{}, err
@@ -339,12 +439,13 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 				return plugin.Result{}, err
 			}
 			if len(again.Waves) > 0 {
-				return againResult(upgrader.Run, again), nil
+				result := againResult(upgrader.Run, again)
+				return result, s.env.rolloutOutputs(ctx, call, upgrader.Cluster, again, result)
 			}
 		}
 		message, err := upgrader.Verify(ctx, machines, plan)
 		return plugin.Result{Phase: plugin.Succeeded, Message: message, Outputs: map[string]string{
-			"run": upgrader.Run, "waves": encode([]rollout.Wave{}), "rollout": encode(plan),
+			"run": upgrader.Run, "waves": encode([]rollout.Wave{}), "rollout": in.Rollout,
 		}}, err
 	}), nil
 }
@@ -355,7 +456,7 @@ func againResult(run string, again rollout.Plan) plugin.Result {
 		Phase: plugin.Succeeded,
 		Message: fmt.Sprintf("the workflow was retried: %s that it left before in %s",
 			count.Of(again.Size(), "machine"), count.Of(len(again.Waves), "wave")),
-		Outputs: map[string]string{"run": run, "waves": encode(again.Waves), "rollout": encode(again)},
+		Outputs: map[string]string{"run": run},
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
-	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // upgradePlanStep returns the waves, the findings on each machine, and whether the control plane goes first.
@@ -69,16 +68,19 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if dryRun && len(preview.Refused()) > 0 {
 			phase = plugin.Failed
 		}
-		waves := preview.Plan.Waves
-		if len(waves) == 0 {
-			waves = []rollout.Wave{} // of which the template makes nothing
-		}
-		return plugin.Result{Phase: phase, Message: preview.String(), Outputs: map[string]string{
+		result := plugin.Result{Phase: phase, Message: preview.String(), Outputs: map[string]string{
 			"version": preview.Version, "moves": strconv.FormatBool(preview.Moves),
 			"grace": strconv.Itoa(int(upgrader.Cluster.Fleet.Upgrade.ControlPlaneGrace.Seconds())),
-			"waves": encode(waves), "rollout": encode(preview.Plan), "table": boundTable(preview.Table()),
-			"plan": encodeReport(preview.Entries),
-		}}, nil
+			"table": boundTable(preview.Table()), "plan": encodeReport(preview.Entries),
+		}}
+		if len(preview.Entries) > maxOwnSteps {
+			kept, err := s.env.keep(ctx, call, "plan", upgrader.Cluster, preview.Entries)
+			if err != nil {
+				return plugin.Result{}, err
+			}
+			result.Outputs["plan"] = encodeReportIn(preview.Entries, kept)
+		}
+		return result, s.env.rolloutOutputs(ctx, call, upgrader.Cluster, preview.Plan, result)
 	}}, nil
 }
 

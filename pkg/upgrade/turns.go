@@ -60,8 +60,8 @@ func (u *Upgrader) InTurn(ctx context.Context, plan rollout.Plan, machines []str
 	}
 }
 
-// schedule lets machines begin by the nodes as they were listed last, once a second for all callers. Those that wait for
-// their admission have them listed again.
+// schedule lets machines begin by the nodes as they were listed last, once a second for all callers. Those that wait
+// for their admission have them listed again.
 func (u *Upgrader) schedule(ctx context.Context) error {
 	if !u.turns.due(time.Now()) {
 		return nil
