@@ -43,7 +43,7 @@ func TestAMachineIsStagedCordonedDrainedUpgradedAndUncordoned(t *testing.T) {
 func TestPhasesOfAnUpgradeAreReportedInOrder(t *testing.T) {
 	s := newSite(t, "", "m1")
 	s.pod(t, "m1", "web-0")
-	s.Cluster.Fleet.Upgrade.MinReady.Duration = time.Millisecond
+	s.Cluster.Fleet.Upgrade.MinReady.Duration = time.Second
 	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	var shown []string
