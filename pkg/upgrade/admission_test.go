@@ -108,22 +108,24 @@ func TestMachinesThatWaitShareOneListOfNodesATick(t *testing.T) {
 
 func TestADecisionSeesEveryMachineThatBeganBefore(t *testing.T) {
 	w := newWaiters(t, 3)
-	w.plan.MaxUnavailable = 2
-	began := time.Now()
-	for name, want := range map[string]rollout.Verdict{"m1": rollout.Start, "m2": rollout.Start} {
-		decision, err := w.decide(t.Context(), w.machine(t, name), w.plan, began)
+	synctest.Test(t, func(t *testing.T) { // no decision is by an old list
+		w.plan.MaxUnavailable = 2
+		began := time.Now()
+		for name, want := range map[string]rollout.Verdict{"m1": rollout.Start, "m2": rollout.Start} {
+			decision, err := w.decide(t.Context(), w.machine(t, name), w.plan, began)
+			assert.NilError(t, err)
+			assert.Equal(t, decision.Verdict, want)
+		}
+		decision, err := w.decide(t.Context(), w.machine(t, "m3"), w.plan, began)
 		assert.NilError(t, err)
-		assert.Equal(t, decision.Verdict, want)
-	}
-	decision, err := w.decide(t.Context(), w.machine(t, "m3"), w.plan, began)
-	assert.NilError(t, err)
-	assert.Equal(t, decision.Verdict, rollout.Wait)
-	assert.Equal(t, decision.Reason, "m1, m2 are at work, and no more than 2 may be out of service")
-	assert.NilError(t, w.note(t.Context(), "m1", state{State: rollout.Failed, Reason: "no disk"}))
-	decision, err = w.decide(t.Context(), w.machine(t, "m3"), w.plan, began)
-	assert.NilError(t, err)
-	assert.Equal(t, decision.Reason, "halted after m1")
-	assert.Equal(t, w.lists.Load(), int64(1))
+		assert.Equal(t, decision.Verdict, rollout.Wait)
+		assert.Equal(t, decision.Reason, "m1, m2 are at work, and no more than 2 may be out of service")
+		assert.NilError(t, w.note(t.Context(), "m1", state{State: rollout.Failed, Reason: "no disk"}))
+		decision, err = w.decide(t.Context(), w.machine(t, "m3"), w.plan, began)
+		assert.NilError(t, err)
+		assert.Equal(t, decision.Reason, "halted after m1")
+		assert.Equal(t, w.lists.Load(), int64(1))
+	})
 }
 
 func TestAWaveWaitsForMachinesOfTheWaveBefore(t *testing.T) {

@@ -107,8 +107,8 @@ func (s *nodeServer) upgrader(b *testing.B) (*Upgrader, *rollout.Plan) {
 		_, _ = fmt.Fprintf(&documents, "  - {name: %s, address: 10.0.%d.%d}\n", name, i/250, i%250+1)
 		wave.Machines = append(wave.Machines, name)
 	}
-	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"+
-		"controlPlane: {distro: {k8s: {version: v1.34.4}}}\n"),
+	cluster, err := config.Parse("team-a", []byte("networking: {podCIDR: 10.128.0.0/12}\n"+
+		"privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {version: v1.34.4}}}\n"),
 		[]byte(documents.String()+"upgrade: {nodeGrace: 0s, canaries: m1}\n"))
 	assert.NilError(b, err)
 	return &Upgrader{Rollout: "rollout-1", Joiner: &join.Joiner{
@@ -137,21 +137,24 @@ func watchHeap() (most func() float64) {
 	return func() float64 { close(stop); return <-result }
 }
 
-// BenchmarkWaitersOfAWave has machines of a wave wait for their turn through ticks, in which no machine may begin.
+// BenchmarkWaitersOfAWave has machines of a wave ask for their turn in one tick after another, while m1 is at work and
+// no other may begin.
 func BenchmarkWaitersOfAWave(b *testing.B) {
-	for _, size := range []struct{ nodes, waiters int }{{100, 25}, {500, 25}, {1000, 50}, {1000, 1000}} {
+	for _, size := range []struct{ nodes, waiters int }{{100, 25}, {500, 25}, {1000, 50}, {1000, 999}} {
 		b.Run(fmt.Sprintf("nodes=%d/waiters=%d", size.nodes, size.waiters), func(b *testing.B) {
 			server := newNodeServer(b, size.nodes)
 			u, plan := server.upgrader(b)
-			plan.MaxUnavailable = 0 // every answer is the same, and nothing is noted
+			u.record.read = true
+			u.record.states = map[string]state{"m1": {Rollout: "rollout-1", State: rollout.Working}}
 			most := watchHeap()
 			for b.Loop() {
 				tick := time.Now()
 				var group sync.WaitGroup
 				for i := range size.waiters {
 					group.Go(func() {
-						_, err := u.decide(b.Context(), u.Cluster.Fleet.Machines[i], plan, tick)
+						decision, err := u.decide(b.Context(), u.Cluster.Fleet.Machines[i+1], plan, tick)
 						assert.Check(b, err)
+						assert.Check(b, decision.Verdict == rollout.Wait, decision.Reason)
 					})
 				}
 				group.Wait()
