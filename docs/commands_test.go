@@ -59,6 +59,19 @@ func TestEveryCommandBlockIsRunOrMarkedAsNotRun(t *testing.T) {
 	}
 }
 
+// A marker may name the test on the lab that runs the block.
+func TestTestsThatMarkersNameExist(t *testing.T) {
+	declared := declaredTests(t)
+	name := regexp.MustCompile(`\bTest[A-Z]\w+`)
+	for _, page := range pages(t) {
+		for _, block := range page.Blocks {
+			for _, test := range name.FindAllString(block.Marker, -1) {
+				assert.Check(t, declared[test], "%s:%d: %s is no test", page.Path, block.Line, test)
+			}
+		}
+	}
+}
+
 // A link to a folder has no page in the site.
 func TestLinksOfPagesLeadToFilesAndHeadings(t *testing.T) {
 	headings := map[string]map[string]bool{}

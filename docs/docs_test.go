@@ -76,6 +76,17 @@ func TestTestsThatPagesNameExist(t *testing.T) {
 
 // A page that names a test which is gone promises too much.
 func TestTestsOfTheThreatModelExist(t *testing.T) {
+	declared := declaredTests(t)
+	found := regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllStringSubmatch(read(t, "security.md"), -1)
+	assert.Assert(t, len(found) > 20, "only %d tests are named", len(found))
+	for _, match := range found {
+		assert.Check(t, declared[match[1]], "%s is no test", match[1])
+	}
+}
+
+// declaredTests returns the names of all tests of the repository.
+func declaredTests(t *testing.T) map[string]bool {
+	t.Helper()
 	declared := map[string]bool{}
 	declaration := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
 	assert.NilError(t, filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
@@ -92,11 +103,7 @@ func TestTestsOfTheThreatModelExist(t *testing.T) {
 		}
 		return nil
 	}))
-	found := regexp.MustCompile("`(Test[A-Z]\\w+)`").FindAllStringSubmatch(read(t, "security.md"), -1)
-	assert.Assert(t, len(found) > 20, "only %d tests are named", len(found))
-	for _, match := range found {
-		assert.Check(t, declared[match[1]], "%s is no test", match[1])
-	}
+	return declared
 }
 
 // goPackages returns the folders of the repository with Go files, and the packages of this module that they import.
