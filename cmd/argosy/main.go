@@ -37,6 +37,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
   argosy config explain machines.ssh                         what a key of them means; config show prints them
   argosy doctor --namespace team-a                           check that Argo and the namespace are ready
   argosy provision --namespace team-b                        make a control plane in the host cluster
+  argosy get machines --namespace team-a                     how they stand, as workflows found them last
   argosy plan --namespace team-a                             say what a join would do, and why not
   argosy join --namespace team-a --machines m1,m2
   argosy reconcile --namespace team-a --dry-run              show what differs on nodes; without --dry-run put it right
@@ -52,7 +53,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 	root.AddCommand(validateCommand(), configCommand(), doctorCommand(), verifyCommand(), provisionCommand(),
 		planCommand(), joinCommand(), reconcileCommand(), upgradeCommand(), rollbackCommand(), removeCommand(),
 		resetCommand(), bundleCommand(), imagesCommand(), backupCommand(), restoreCommand(), deprovisionCommand(),
-		kubeconfigCommand())
+		kubeconfigCommand(), getCommand())
 	rename(root, name)
 	return root
 }

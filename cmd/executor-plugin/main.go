@@ -35,6 +35,6 @@ commands that pods of Argosy run. The program for people is "argosy".`,
 		CompletionOptions:  cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.AddCommand(serveCommand(), bundleCommand(), storeCommand(), installToCommand(), awaitEndCommand(),
-		followEndpointCommand(), standByCommand(), onMachineCommand())
+		followEndpointCommand(), standByCommand(), onMachineCommand(), exporterCommand())
 	return root
 }

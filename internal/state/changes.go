@@ -13,7 +13,7 @@ import (
 // meantime, and so it depends on nothing but its own values.
 type Change func(status *Status)
 
-// Documents are what the documents of a cluster tell of it.
+// Documents are the facts that the documents of a cluster hold.
 type Documents struct {
 	Hosted        bool
 	WantedVersion string

@@ -96,7 +96,7 @@ func (r *Recorder) schedule(q *queue) {
 // writeTimeout bounds one write with its retries.
 const writeTimeout = 20 * time.Second
 
-// Flush writes what was recorded of a cluster, and returns when that is done, or ctx has ended.
+// Flush writes all changes that were recorded of a cluster, and returns when that is done.
 func (r *Recorder) Flush(ctx context.Context, namespace, cluster string) {
 	if r == nil {
 		return
@@ -106,7 +106,7 @@ func (r *Recorder) Flush(ctx context.Context, namespace, cluster string) {
 	r.write(ctx, r.queue(namespace, cluster))
 }
 
-// Forget deletes the state of a cluster that is no more, with what was recorded and is not written yet.
+// Forget deletes the state of a cluster that is no more, with the changes that are not written yet.
 func (r *Recorder) Forget(ctx context.Context, namespace, cluster string) {
 	if r == nil {
 		return

@@ -65,7 +65,7 @@ var backoff = wait.Backoff{Steps: 8, Duration: 50 * time.Millisecond, Factor: 1.
 var errNoKind = errors.New("the host cluster has no clusterstates.argosy.dev, or they are not allowed")
 
 // Update applies changes to the state of a cluster, makes its conditions anew, and writes it where it differs. Another
-// process may write at the same time: then the changes are applied once more to what that one wrote.
+// process may write at the same time: then the changes are applied once more, to the newer state.
 func (s *Store) Update(ctx context.Context, namespace, cluster string, changes []Change) (State, error) {
 	state := State{Namespace: namespace, Cluster: cluster}
 	err := retry.OnError(backoff, isRetriable, func() (err error) {

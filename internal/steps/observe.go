@@ -19,7 +19,7 @@ import (
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
-// described is the change of a cluster's state to what its documents tell. controlPlane is the version of the API
+// described is the change of a cluster's state by its documents. controlPlane is the version of the API
 // server; empty where it was not asked.
 func described(cluster *config.Cluster, controlPlane string) state.Change {
 	documents := state.Documents{Hosted: cluster.Hosted(), ControlPlaneVersion: controlPlane}
