@@ -21,8 +21,9 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// sqliteSource is kine's database. A second kine may have it open while a pod is replaced: SQLite's write-ahead log
-// allows that on one machine. It is not compacted at each start, which would lock the other out.
+// sqliteSource is kine's database. A second kine has it open while a pod is replaced: SQLite's write-ahead log allows
+// that on one machine, and a test of package store holds kine to it. It is not vacuumed at each start, which would lock
+// the other out.
 const sqliteSource = "sqlite://" + sqliteFile +
 	"?_journal=WAL&cache=shared&_busy_timeout=30000&_txlock=immediate&_kine_disable_startup_vacuum=true"
 
