@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
-	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/join"
@@ -35,7 +34,7 @@ func TestClonesAreNamedInThePlan(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan := spec.Status{Total: 9, Phases: phases(spec.Wanted)}
-			joiner := newJoiner(t, nil, fake.NewClientset())
+			joiner := newJoiner(t, nil, newClient())
 			joiner.Machine = func(m config.Machine) join.Machine {
 				if m.Name == "m1" {
 					return &fakeMachine{plan: plan, facts: tt.first}
@@ -58,7 +57,7 @@ func TestRemarksOfPreflightAreInThePlan(t *testing.T) {
 	plan := spec.Status{Total: 9, Phases: phases(spec.Wanted)}
 	plan.Phases[0].Detail = spec.CanBecomeNode + " There is a network configuration already."
 	joiner := newJoiner(t, &fakeMachine{plan: plan, facts: spec.Facts{SELinux: "enforcing", AppArmor: true}},
-		fake.NewClientset())
+		newClient())
 	entries, err := joiner.Plan(t.Context(), joiner.Cluster.Fleet.Machines, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.DeepEqual(t, entries[0].Remarks, []string{"There is a network configuration already."})

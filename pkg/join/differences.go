@@ -39,8 +39,12 @@ func (i Inspection) onlyDiffers(target *Target) bool {
 // needsToken reports whether the plan wants a phase that needs a bootstrap token: joining, or fetching a bundle from a
 // control plane.
 func (i Inspection) needsToken(target *Target) bool {
-	return i.Operation.Kind == spec.KindJoin && !i.onlyDiffers(target) ||
-		slices.Contains(operation.WantedPhases(i.Facts.Plan), "bundle")
+	return i.joins(target) || slices.Contains(operation.WantedPhases(i.Facts.Plan), "bundle")
+}
+
+// joins reports whether the operation makes the machine a node.
+func (i Inspection) joins(target *Target) bool {
+	return i.Operation.Kind == spec.KindJoin && !i.onlyDiffers(target)
 }
 
 // changesOf returns the changes that all phases of a plan noted.

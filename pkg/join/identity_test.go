@@ -7,7 +7,6 @@ import (
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
@@ -65,7 +64,7 @@ func TestNoMachineTakesAnothersPlace(t *testing.T) {
 		"the same by its second address": {node: nodeOf("1111", "2001:db8::1", no)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := fake.NewClientset(tt.node)
+			client := newClient(tt.node)
 			facts := tt.facts
 			facts.MachineID, facts.Addresses = "1111", []string{"192.0.2.1", "2001:db8::1"}
 			machine := &fakeMachine{

@@ -47,6 +47,7 @@ type Joiner struct {
 	operation.Runner
 
 	bundles bundleCache
+	groups  tokenGroups
 	startup operation.Startup
 }
 
@@ -61,6 +62,8 @@ type Outcome struct {
 	Done []string `json:"done,omitempty"`
 	// Differs names the differences from the documents that were left as they are.
 	Differs []string `json:"differs,omitempty"`
+	// Remarks are sentences on the machine's bootstrap token.
+	Remarks []string `json:"remarks,omitempty"`
 	// Phases on the machine, when there was work.
 	Phases  []spec.Phase `json:"phases,omitempty"`
 	Seconds float64      `json:"seconds"`
@@ -77,7 +80,7 @@ func (o Outcome) String() string {
 	if len(o.Differs) > 0 {
 		text += "; differs from the documents, which workflow reconcile puts right: " + strings.Join(o.Differs, ", ")
 	}
-	return text
+	return strings.Join(append([]string{text}, o.Remarks...), "; ")
 }
 
 // Join makes machine a Ready node, or finds that it is one. Transient errors are retried within the fleet's budget. The
@@ -143,7 +146,8 @@ func (r *run) work(ctx context.Context, found Inspection) error {
 	if !found.HasWork() {
 		return nil
 	}
-	status, err := r.Execute(ctx, found, phases, r.progress)
+	status, remarks, err := r.execute(ctx, found, phases, r.progress)
+	r.outcome.Remarks = append(r.outcome.Remarks, remarks...)
 	if err != nil {
 		return err
 	}
@@ -210,39 +214,83 @@ func (j *Joiner) RunJob(ctx context.Context, job operation.Job[Inspection]) erro
 func (j *Joiner) Execute(ctx context.Context, found Inspection, phases operation.Phases,
 	progress operation.Progress,
 ) (spec.Status, error) {
+	status, _, err := j.execute(ctx, found, phases, progress)
+	return status, err
+}
+
+// execute is Execute, and also returns remarks on the token.
+func (j *Joiner) execute(ctx context.Context, found Inspection, phases operation.Phases,
+	progress operation.Progress,
+) (status spec.Status, remarks []string, err error) {
 	op := found.Operation
 	if !found.Running() && found.needsToken(j.Target) {
 		if err := j.checkNameFreeNow(ctx, found); err != nil {
-			return spec.Status{}, err
+			return spec.Status{}, nil, err
 		}
-		token, err := mintToken(ctx, j.Target.Client, found.machine.Name, tokenLife(op), time.Now())
+		token, unbound, err := j.mintFor(ctx, found)
 		if err != nil {
-			return spec.Status{}, err
+			return spec.Status{}, nil, err
 		}
 		op.Secrets.BootstrapToken = token
+		remarks = unbound
 	}
 	if !j.pulls(found) {
 		op.Join.Bundle.URL = ""
 	}
-	return j.Run(ctx, found.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
-		return j.attend(ctx, found, op, status, func(s spec.Status) {
+	approver := &approver{
+		client: j.Target.Client, machine: found.machine.Name, node: found.machine.NodeName, progress: progress,
+	}
+	status, err = j.Run(ctx, found.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
+		return j.attend(ctx, found, op, status, approver, func(s spec.Status) {
 			progress.Report(phases.OfMachine(s))
 		})
 	})
+	return status, append(remarks, approver.notes()...), approver.explain(err)
+}
+
+// mintFor makes the token of an operation, and returns a remark where it is good for any node. One that only fetches a
+// bundle is bound to no node, so that no certificate is approved for it.
+func (j *Joiner) mintFor(ctx context.Context, found Inspection) (token string, remarks []string, err error) {
+	why, err := j.groups.whyUnbound(ctx, j.Target.Client, false)
+	if err != nil {
+		return "", nil, err
+	}
+	wanted := tokenRequest{machine: found.machine.Name, group: approvedGroup, life: tokenLife(found.Operation)}
+	switch joins := found.joins(j.Target); {
+	case why != "":
+		wanted.group = BootstrapGroup
+		if joins {
+			remarks = []string{unboundRemark(why)}
+		}
+	case joins:
+		wanted.node = found.machine.NodeName
+	}
+	token, err = mintToken(ctx, j.Target.Client, wanted, time.Now())
+	return token, remarks, err
 }
 
 // attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and
 // the images that it asks for.
 func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation, status spec.Status,
-	show func(spec.Status),
+	approver *approver, show func(spec.Status),
 ) (spec.Status, error) {
 	group, working := errgroup.WithContext(ctx)
 	pushing, stopPushing := context.WithCancel(working)
 	defer stopPushing()
 	sending, stopSending := context.WithCancel(working)
 	defer stopSending()
-	// The token is of no more use once the machine has its node's credentials, and good for any node name until then.
+	approving, stopApproving := context.WithCancel(working)
+	defer stopApproving()
+	approve := sync.OnceFunc(func() {
+		group.Go(func() error {
+			approver.run(approving)
+			return nil
+		})
+	})
+	// The token is of no more use once the machine has its node's credentials, and good for others to get them until
+	// then.
 	revoke := sync.OnceFunc(func() {
+		stopApproving()
 		group.Go(func() error {
 			j.revoke(working, found.machine.Name)
 			return nil
@@ -253,11 +301,15 @@ func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 	})
 	group.Go(func() error {
 		defer stopSending()
+		defer stopApproving()
 		var err error
 		status, err = found.remote.Watch(working, op.ID, func(s spec.Status) {
 			show(s)
-			if hasCredentials(s) {
+			switch {
+			case hasCredentials(s):
 				revoke()
+			case op.Kind == spec.KindJoin && s.Phase == phaseKubeadm:
+				approve()
 			}
 			if s.Feed != "" {
 				send()

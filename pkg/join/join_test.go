@@ -16,6 +16,7 @@ import (
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 
@@ -50,6 +51,8 @@ type fakeMachine struct {
 	onStart func(spec.Operation)
 	// onJoined, when set, runs after the operation told that kubeadm is done, and before it ends.
 	onJoined func()
+	// inKubeadm, when set, runs after the operation told that kubeadm runs, until the machine has its credentials.
+	inKubeadm func(spec.Operation)
 	// arrives, when set, is closed by the bundle, and Watch ends no sooner.
 	arrives chan struct{}
 	// watchErrors are returned by Watch first, one a call; the operation goes on meanwhile.
@@ -112,6 +115,10 @@ func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status
 	}
 	if m.arrives != nil {
 		<-m.arrives
+	}
+	if m.inKubeadm != nil {
+		each(spec.Status{State: spec.Running, Phase: "kubeadm"})
+		m.inKubeadm(m.started[len(m.started)-1])
 	}
 	if m.onJoined != nil {
 		each(spec.Status{State: spec.Running, Phase: "post-join", Phases: phases(spec.Applied)})
@@ -235,6 +242,11 @@ bundles: {repository: %q, sha256: {kubernetes-v1.34.4-amd64.tar.gz: %q}, deliver
 	}
 }
 
+// newClient is a cluster of which the account of the kubeconfig is the administrator.
+func newClient(objects ...runtime.Object) *fake.Clientset {
+	return mayApprove(fake.NewClientset(objects...))
+}
+
 var errDetach = errors.New("detach")
 
 func tokens(t *testing.T, client kubernetes.Interface) []corev1.Secret {
@@ -261,13 +273,13 @@ func TestPlanWaitsForAMachineThatBoots(t *testing.T) {
 		assert.NilError(t, err)
 		return entries[0], strings.Join(lines, "\n")
 	}
-	entry, lines := plan(booting(), fake.NewClientset(), "1m")
+	entry, lines := plan(booting(), newClient(), "1m")
 	assert.Assert(t, entry.Action != join.ActionRefuse, entry.Reasons)
 	assert.Assert(t, strings.Contains(lines, "waiting for the sshd of m1, 0s of 1m0s used: connection refused"), lines)
 
-	entry, _ = plan(booting(), fake.NewClientset(), "0s")
+	entry, _ = plan(booting(), newClient(), "0s")
 	assert.Equal(t, entry.Action, join.ActionRefuse)
-	entry, _ = plan(booting(), fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "m1"}}), "1m")
+	entry, _ = plan(booting(), newClient(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "m1"}}), "1m")
 	assert.Equal(t, entry.Action, join.ActionRefuse, "its node shows that it has answered before")
 }
 
@@ -276,7 +288,7 @@ func TestJoinWaitsForAMachineThatBoots(t *testing.T) {
 	for wait, want := range map[time.Duration]string{time.Minute: "not done", 0: "login as"} {
 		machine := &fakeMachine{inspectErrors: []error{refused}}
 		machine.plan = spec.Status{Error: &spec.Error{Class: errclass.Permanent, Message: "not done"}}
-		joiner := newJoiner(t, machine, fake.NewClientset())
+		joiner := newJoiner(t, machine, newClient())
 		joiner.Cluster.Fleet.SSH.StartupTimeout = &metav1.Duration{Duration: wait}
 		_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 		assert.ErrorContains(t, err, want)
@@ -284,7 +296,7 @@ func TestJoinWaitsForAMachineThatBoots(t *testing.T) {
 }
 
 func TestAJoinLeavesAMarkedReadyNodeAndNoToken(t *testing.T) {
-	client := fake.NewClientset()
+	client := newClient()
 	machine := &fakeMachine{
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
 		arrives: make(chan struct{}),
@@ -312,7 +324,7 @@ func TestAJoinLeavesAMarkedReadyNodeAndNoToken(t *testing.T) {
 }
 
 func TestATokenEndsAsSoonAsTheMachineHasJoined(t *testing.T) {
-	client := fake.NewClientset()
+	client := newClient()
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded()}
 	machine.onStart = func(spec.Operation) {
 		held := tokens(t, client)
@@ -339,7 +351,7 @@ func TestNoTokenIsMadeForTheNameOfANodeOfAnotherMachine(t *testing.T) {
 	for _, ready := range []corev1.ConditionStatus{corev1.ConditionTrue, corev1.ConditionUnknown} {
 		node := readyNode("m1", ready)
 		node.Status.NodeInfo.MachineID = "another"
-		client := fake.NewClientset(node)
+		client := newClient(node)
 		machine := &fakeMachine{
 			plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(),
 			facts: spec.Facts{MachineID: "this"},
@@ -355,7 +367,7 @@ func TestNoTokenIsMadeForTheNameOfANodeOfAnotherMachine(t *testing.T) {
 }
 
 func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
-	client := fake.NewClientset(markedNode("m1"))
+	client := newClient(markedNode("m1"))
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
 	joiner := newJoiner(t, machine, client)
 
@@ -370,7 +382,7 @@ func TestASecondJoinChangesNothingAndStartsNothing(t *testing.T) {
 }
 
 func TestAFailedJoinNamesANextStepAndRevokesTokens(t *testing.T) {
-	client := fake.NewClientset()
+	client := newClient()
 	machine := &fakeMachine{
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)},
 		result: spec.Status{State: spec.Failed, Phase: "containerd", Error: &spec.Error{
@@ -393,7 +405,7 @@ func TestAFailedJoinNamesANextStepAndRevokesTokens(t *testing.T) {
 }
 
 func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
-	client := fake.NewClientset()
+	client := newClient()
 	machine := &fakeMachine{plan: spec.Status{State: spec.Failed, Phase: "preflight", Error: &spec.Error{
 		Class: errclass.Permanent, Phase: "preflight", Message: "2 problems",
 		Problems: []string{"disk is full", "clock is off"},
@@ -408,7 +420,7 @@ func TestProblemsOfPreflightStopBeforeAnythingIsTouched(t *testing.T) {
 }
 
 func TestATransientErrorIsRetriedAndReported(t *testing.T) {
-	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
+	client := newClient(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{
 		inspectErrors: []error{errclass.With(errclass.Transient, errors.New("no route to host"))},
 		plan:          spec.Status{Total: 9, Phases: phases(spec.Held)},
@@ -424,7 +436,7 @@ func TestATransientErrorIsRetriedAndReported(t *testing.T) {
 func TestAPermanentErrorIsNotTriedAgain(t *testing.T) {
 	machine := &fakeMachine{inspectErrors: []error{errclass.With(errclass.Configuration,
 		errors.New("host key changed"))}}
-	joiner := newJoiner(t, machine, fake.NewClientset())
+	joiner := newJoiner(t, machine, newClient())
 	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "host key changed")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Configuration)
@@ -446,7 +458,7 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 		{"detached", errDetach, 0, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			client := fake.NewClientset()
+			client := newClient()
 			machine := &fakeMachine{
 				plan:     spec.Status{Total: 9, Phases: phases(spec.Wanted)},
 				watching: make(chan struct{}), result: spec.Status{State: spec.Cancelled},
@@ -466,7 +478,7 @@ func TestCancellationStopsTheMachineAndDetachmentDoesNot(t *testing.T) {
 }
 
 func TestARunningJoinIsAttachedToWithoutASecondToken(t *testing.T) {
-	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
+	client := newClient(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(), facts: credentialsOf("m1"),
 	}
@@ -488,7 +500,7 @@ func TestARunningJoinIsAttachedToWithoutASecondToken(t *testing.T) {
 }
 
 func TestALostConnectionDoesNotRevokeTheOperationsToken(t *testing.T) {
-	client := fake.NewClientset(readyNode("m1", corev1.ConditionTrue))
+	client := newClient(readyNode("m1", corev1.ConditionTrue))
 	machine := &fakeMachine{
 		plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, result: succeeded(), facts: credentialsOf("m1"),
 		watchErrors: []error{errclass.With(errclass.Transient, errors.New("the connection was lost"))},
@@ -578,9 +590,9 @@ func TestThePlanListsTheWorkOrTheReasonsAgainstIt(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			client := fake.NewClientset()
+			client := newClient()
 			if tt.node != nil {
-				client = fake.NewClientset(tt.node)
+				client = newClient(tt.node)
 			}
 			joiner := newJoiner(t, tt.machine, client)
 			entries, err := joiner.Plan(t.Context(), joiner.Cluster.Fleet.Machines, operation.NoProgress{})
@@ -599,7 +611,7 @@ func TestVerifyFindsWhatIsWrongAndDeletesForgottenTokens(t *testing.T) {
 		Labels: map[string]string{join.MachineLabel: "m1"},
 	}}
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "bootstrap-token-fedcba", Namespace: "kube-system"}}
-	client := fake.NewClientset(readyNode("m1", corev1.ConditionFalse), forgotten, foreign)
+	client := newClient(readyNode("m1", corev1.ConditionFalse), forgotten, foreign)
 	joiner := newJoiner(t, &fakeMachine{}, client)
 
 	findings, err := joiner.Verify(t.Context(), joiner.Cluster.Fleet.Machines)
@@ -611,7 +623,7 @@ func TestVerifyFindsWhatIsWrongAndDeletesForgottenTokens(t *testing.T) {
 }
 
 func TestANodeThatComesLateIsWaitedFor(t *testing.T) {
-	client := fake.NewClientset()
+	client := newClient()
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}}
 	joiner := newJoiner(t, machine, client)
 	waiting := make(chan struct{}, 100)
@@ -632,7 +644,7 @@ func TestANodeThatComesLateIsWaitedFor(t *testing.T) {
 }
 
 func TestAJoinSendsTheImagesThatTheMachineAsksFor(t *testing.T) {
-	client := fake.NewClientset()
+	client := newClient()
 	files := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "archive")
 	}))
@@ -675,7 +687,7 @@ func TestAJoinSendsTheImagesThatTheMachineAsksFor(t *testing.T) {
 
 func TestAJoinWhoseImagesCannotBeHadTouchesNoMachine(t *testing.T) {
 	machine := &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}}
-	joiner := newJoiner(t, machine, fake.NewClientset())
+	joiner := newJoiner(t, machine, newClient())
 	joiner.Images = images.NewSupply(images.Settings{})
 	joiner.Cluster.VCluster.PrivateNodes.JoinNode.Containerd.ImportImages = []string{"http://files.example.com/app.tar"}
 	_, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})

@@ -99,6 +99,12 @@ func (j *Joiner) planOne(ctx context.Context, machine config.Machine, node *core
 	entry.Remarks = remarksOf(found.Facts.Plan)
 	seen.add(machine.Name, found.Facts)
 	j.decide(&entry, machine, found, node)
+	if entry.Action == ActionJoin && found.joins(j.Target) && !found.Running() {
+		// A cluster that does not answer now is the join's to report.
+		if why, err := j.groups.whyUnbound(ctx, j.Target.Client, true); err == nil && why != "" {
+			entry.Remarks = append(entry.Remarks, unboundRemark(why))
+		}
+	}
 	return entry
 }
 

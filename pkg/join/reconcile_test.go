@@ -7,7 +7,6 @@ import (
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
@@ -42,7 +41,7 @@ func (m *fakeMachine) reconciles() *fakeMachine {
 }
 
 func TestAReconciliationPutsRightWhatDiffersWithoutAToken(t *testing.T) {
-	client := fake.NewClientset(markedNode("m1"))
+	client := newClient(markedNode("m1"))
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).reconciles()
 	joiner := newJoiner(t, machine, client)
 
@@ -88,7 +87,7 @@ func TestAnotherPolicyOfCPUsNeedsADrainedNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			node := markedNode("m1")
 			node.Spec.Unschedulable = tt.cordoned
-			client := fake.NewClientset(node)
+			client := newClient(node)
 			for _, pod := range tt.pods {
 				_, err := client.CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{})
 				assert.NilError(t, err)
@@ -113,7 +112,7 @@ func TestAnotherPolicyOfCPUsNeedsADrainedNode(t *testing.T) {
 func TestAReconciliationThatDoesNotHoldFails(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).reconciles()
 	machine.onStart = nil
-	joiner := newJoiner(t, machine, fake.NewClientset(markedNode("m1")))
+	joiner := newJoiner(t, machine, newClient(markedNode("m1")))
 	_, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.ErrorContains(t, err, "there still differs /etc/containerd/config.toml")
 	assert.Equal(t, errclass.ClassOf(err), errclass.Permanent)
@@ -129,7 +128,7 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 		"its join was lost": {plan: spec.Status{Total: 9, Phases: phases(spec.Wanted)}, facts: joinedFacts()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			joiner := newJoiner(t, machine, fake.NewClientset())
+			joiner := newJoiner(t, machine, newClient())
 			_, err := joiner.Reconcile(t.Context(), firstMachine(joiner), operation.NewLimiter(1),
 				operation.NoProgress{})
 			assert.ErrorContains(t, err, "submit workflow join first")
@@ -141,7 +140,7 @@ func TestAMachineThatIsNoNodeYetIsNotReconciled(t *testing.T) {
 
 func TestAJoinLeavesAReadyNodeAloneAndReportsDifferences(t *testing.T) {
 	machine := (&fakeMachine{plan: differing(), facts: joinedFacts()}).reconciles()
-	joiner := newJoiner(t, machine, fake.NewClientset(markedNode("m1")))
+	joiner := newJoiner(t, machine, newClient(markedNode("m1")))
 	outcome, err := joiner.Join(t.Context(), firstMachine(joiner), operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, len(machine.started), 0)
@@ -151,7 +150,7 @@ func TestAJoinLeavesAReadyNodeAloneAndReportsDifferences(t *testing.T) {
 
 func TestTheDiffsNameMachineFileAndEffect(t *testing.T) {
 	joiner := newJoiner(t, &fakeMachine{plan: differing(), facts: joinedFacts()},
-		fake.NewClientset(readyNode("m1", corev1.ConditionTrue)))
+		newClient(readyNode("m1", corev1.ConditionTrue)))
 	entries, err := joiner.Plan(t.Context(), joiner.Cluster.Fleet.Machines, operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, join.Diffs(entries), `m1: /etc/containerd/config.toml (restarts containerd)
@@ -171,7 +170,7 @@ func TestOnlyWhatArgosySetIsTakenAwayFromANode(t *testing.T) {
 	node.Annotations["argosy.dev/taints"] = "gpu:NoSchedule,old:NoExecute"
 	node.Labels["old"] = "1"
 	node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: "old", Effect: corev1.TaintEffectNoExecute})
-	client := fake.NewClientset(node)
+	client := newClient(node)
 	joiner := newJoiner(t, &fakeMachine{plan: spec.Status{Total: 9, Phases: phases(spec.Held)}, facts: joinedFacts()},
 		client)
 

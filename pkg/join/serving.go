@@ -209,9 +209,8 @@ var servingUsages = []certificatesv1.KeyUsage{
 	certificatesv1.UsageDigitalSignature, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageServerAuth,
 }
 
-// parseServing reads a request, and holds its form against the signer's rules:
-// https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#kubernetes-signers
-func parseServing(request *certificatesv1.CertificateSigningRequest) (*x509.CertificateRequest, string) {
+// parseRequest reads the certificate that a request asks for, or returns why it cannot be read.
+func parseRequest(request *certificatesv1.CertificateSigningRequest) (*x509.CertificateRequest, string) {
 	block, _ := pem.Decode(request.Spec.Request)
 	if block == nil {
 		return nil, "sent a request that is no PEM"
@@ -219,6 +218,16 @@ func parseServing(request *certificatesv1.CertificateSigningRequest) (*x509.Cert
 	asked, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil {
 		return nil, fmt.Sprintf("sent a request that cannot be read: %v", err)
+	}
+	return asked, ""
+}
+
+// parseServing reads a request, and holds its form against the signer's rules:
+// https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#kubernetes-signers
+func parseServing(request *certificatesv1.CertificateSigningRequest) (*x509.CertificateRequest, string) {
+	asked, reason := parseRequest(request)
+	if reason != "" {
+		return nil, reason
 	}
 	unusual := func(usage certificatesv1.KeyUsage) bool { return !slices.Contains(servingUsages, usage) }
 	switch {

@@ -3,6 +3,7 @@ package join
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,37 +32,64 @@ func tokenLife(operation spec.Operation) time.Duration {
 	return max(tokenLifetime, time.Duration(operation.Timeout))
 }
 
-// BootstrapGroup is the group that kubeadm's roles are bound to.
-const BootstrapGroup = "system:bootstrappers:kubeadm:default-node-token"
+// nodeAnnotation of a bootstrap token names the node that it was made for. Others than kubelets of that node get no
+// certificate with it. Tokens without it are of BootstrapGroup, or fetch a bundle and join nothing.
+const nodeAnnotation = "argosy.dev/node"
+
+// tokenRequest is the bootstrap token to make.
+type tokenRequest struct {
+	machine, group string
+	// node that it is bound to; empty when it is bound to none.
+	node string
+	life time.Duration
+}
 
 // mintToken makes one bootstrap token for one machine and returns it as "id.secret".
-func mintToken(ctx context.Context, client kubernetes.Interface, machine string, life time.Duration,
-	now time.Time,
-) (string, error) {
+func mintToken(ctx context.Context, client kubernetes.Interface, wanted tokenRequest, now time.Time) (string, error) {
 	token, err := bootstraputil.GenerateBootstrapToken()
 	if err != nil {
-		return "", fmt.Errorf("generating a bootstrap token for machine %q: %w", machine, err)
+		return "", fmt.Errorf("generating a bootstrap token for machine %q: %w", wanted.machine, err)
 	}
 	id, key := token[:6], token[7:]
+	meta := metav1.ObjectMeta{
+		Name:   bootstraputil.BootstrapTokenSecretName(id),
+		Labels: map[string]string{MachineLabel: wanted.machine},
+	}
+	if wanted.node != "" {
+		meta.Annotations = map[string]string{nodeAnnotation: wanted.node}
+	}
 	_, err = client.CoreV1().Secrets(metav1.NamespaceSystem).Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Name:   bootstraputil.BootstrapTokenSecretName(id),
-			Labels: map[string]string{MachineLabel: machine},
-		},
-		Type: bootstrapapi.SecretTypeBootstrapToken,
+		ObjectMeta: meta,
+		Type:       bootstrapapi.SecretTypeBootstrapToken,
 		StringData: map[string]string{
 			bootstrapapi.BootstrapTokenIDKey:               id,
 			bootstrapapi.BootstrapTokenSecretKey:           key,
-			bootstrapapi.BootstrapTokenDescriptionKey:      "Argosy: join of machine " + machine,
-			bootstrapapi.BootstrapTokenExpirationKey:       now.Add(life).UTC().Format(time.RFC3339),
+			bootstrapapi.BootstrapTokenDescriptionKey:      "Argosy: join of machine " + wanted.machine,
+			bootstrapapi.BootstrapTokenExpirationKey:       now.Add(wanted.life).UTC().Format(time.RFC3339),
 			bootstrapapi.BootstrapTokenUsageAuthentication: "true",
-			bootstrapapi.BootstrapTokenExtraGroupsKey:      BootstrapGroup,
+			bootstrapapi.BootstrapTokenExtraGroupsKey:      wanted.group,
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("creating a bootstrap token for machine %q: %w", machine, apply.Classify(err))
+		return "", fmt.Errorf("creating a bootstrap token for machine %q: %w", wanted.machine, apply.Classify(err))
 	}
 	return token, nil
+}
+
+// boundTokens returns the users of the machine's tokens that are bound to node.
+func boundTokens(ctx context.Context, client kubernetes.Interface, machine, node string) ([]string, error) {
+	tokens, err := machineTokens(ctx, client, machine)
+	if err != nil {
+		return nil, err
+	}
+	var users []string
+	for _, token := range tokens {
+		if token.Annotations[nodeAnnotation] == node {
+			id := strings.TrimPrefix(token.Name, bootstrapapi.BootstrapTokenSecretPrefix)
+			users = append(users, bootstrapapi.BootstrapUserPrefix+id)
+		}
+	}
+	return users, nil
 }
 
 // revokeTokens deletes every token made for machine, also those of an attempt whose plugin died. It returns how many.

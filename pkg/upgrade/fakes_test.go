@@ -112,6 +112,11 @@ func (s *site) react() {
 		}
 		return nil
 	})
+	for _, kind := range []string{"selfsubjectaccessreviews", "subjectaccessreviews"} {
+		s.PrependReactor("create", kind, func(action ktesting.Action) (bool, runtime.Object, error) {
+			return true, action.(ktesting.CreateAction).GetObject(), nil
+		})
+	}
 	s.PrependReactor("delete", "pods", func(action ktesting.Action) (bool, runtime.Object, error) {
 		s.note("delete %s", action.(ktesting.DeleteAction).GetName())
 		return false, nil, nil

@@ -255,6 +255,10 @@ func renderDiscovery(j *spec.Join, token string) object {
 	}
 }
 
+// bootstrapTimeout bounds kubeadm's wait for the kubelet's certificate, whose request the plugin approves: as long as a
+// bootstrap token lasts, so that a plugin that was away finds it waiting.
+const bootstrapTimeout = 15 * time.Minute
+
 // renderJoin returns kubeadm's configuration. Every kubeadm from 1.31 to 1.37 reads v1beta4: 1.37 dropped
 // v1beta3, and its v1 is an experiment.
 func renderJoin(j *spec.Join, discovery, token string) object {
@@ -274,6 +278,7 @@ func renderJoin(j *spec.Join, discovery, token string) object {
 		"caCertPath":       caPath(j),
 		"nodeRegistration": registration,
 		"discovery":        object{"file": object{"kubeConfigPath": discovery}, "tlsBootstrapToken": token},
+		"timeouts":         object{"tlsBootstrap": bootstrapTimeout.String()},
 	}
 	if len(r.SkipPhases) > 0 {
 		configuration["skipPhases"] = r.SkipPhases
