@@ -1,6 +1,7 @@
 package join
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strings"
@@ -75,6 +76,7 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 		KubeletConfig:     target.KubeletConfig,
 		Address:           ipOf(machine.Address),
 		Flannel:           cluster.Hosted() && cluster.VCluster.Deploy.CNI.Flannel.Enabled,
+		VXLANPort:         vxlanPort(cluster),
 		PodNetworks:       podNetworks(cluster),
 		Requirements: spec.Requirements{
 			MinDiskBytes:   disk.Value(),
@@ -83,6 +85,18 @@ func joinSpec(cluster *config.Cluster, target *Target, machine config.Machine, v
 		},
 		Hooks: hooks(settings, policy),
 	}, nil
+}
+
+// defaultVXLANPort is Linux's own, which flannel takes.
+const defaultVXLANPort = 8472
+
+// vxlanPort returns the port of flannel's VXLAN; 0 where there is none, or the documents do not tell.
+func vxlanPort(cluster *config.Cluster) int {
+	if !cluster.Hosted() || !cluster.VCluster.Deploy.CNI.Flannel.Enabled ||
+		cluster.Fleet.Flannel.Backend == config.FlannelHostGW {
+		return 0
+	}
+	return cmp.Or(cluster.Fleet.Flannel.Port, defaultVXLANPort)
 }
 
 // podNetworks returns the networks of pods of a cluster that Argosy hosts; the documents do not tell those of others.

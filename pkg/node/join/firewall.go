@@ -2,6 +2,7 @@ package join
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -35,8 +36,19 @@ func checkFirewall(ctx context.Context, h *host.Host, j *spec.Join, f *findings)
 	if len(j.PodNetworks) > 0 {
 		pods += " (" + strings.Join(j.PodNetworks, ", ") + ")"
 	}
-	f.remark("The machine has the firewall %s; it has to let through TCP 10250 from the API server, UDP 8472 (VXLAN) "+
-		"between nodes, and %s.", strings.Join(found, " and "), pods)
+	f.remark("The machine has the firewall %s; it has to let through TCP 10250 from the API server%s, and %s.",
+		strings.Join(found, " and "), betweenNodes(j), pods)
+}
+
+// betweenNodes returns the traffic that the network of pods needs between nodes, after a comma; "" for none.
+func betweenNodes(j *spec.Join) string {
+	switch {
+	case j.VXLANPort != 0:
+		return fmt.Sprintf(", UDP %d (VXLAN) between nodes", j.VXLANPort)
+	case j.Flannel:
+		return ""
+	}
+	return ", the ports of the network plugin between nodes (flannel's VXLAN: UDP 8472)"
 }
 
 // droppingRules names the chains of the kernel's present rules that drop all they do not accept. A kernel without rules

@@ -63,7 +63,7 @@ const vxlanCheck = "VXLAN"
 func checkVXLAN(_ context.Context, h *host.Host, j *spec.Join, f *findings) {
 	release := h.ReadLine("/proc/sys/kernel/osrelease")
 	dir := "/lib/modules/" + release
-	if !j.Flannel || h.Exists("/sys/module/vxlan") || !h.Exists(dir+"/modules.dep") {
+	if j.VXLANPort == 0 || h.Exists("/sys/module/vxlan") || !h.Exists(dir+"/modules.dep") {
 		return
 	}
 	for _, list := range []string{"modules.dep", "modules.builtin"} {

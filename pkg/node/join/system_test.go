@@ -28,7 +28,7 @@ func TestChecksOfTheSystem(t *testing.T) {
 	const kernel = "/lib/modules/6.1.0-test/"
 	vxlan := func(dep, builtin string) func(*machine) {
 		return func(m *machine) {
-			m.join.Flannel = true
+			m.join.Flannel, m.join.VXLANPort = true, 8472
 			m.write(kernel+"modules.dep", dep)
 			m.write(kernel+"modules.builtin", builtin)
 		}
@@ -84,12 +84,14 @@ func TestChecksOfTheSystem(t *testing.T) {
 			check: checkVXLAN, change: vxlan("kernel/net/ipv4/udp_tunnel.ko:\n", ""),
 			problem: "has no module vxlan",
 		},
-		"vxlan":              {check: checkVXLAN, change: vxlan("kernel/drivers/net/vxlan/vxlan.ko.xz: x\n", "")},
-		"vxlan built in":     {check: checkVXLAN, change: vxlan("", "kernel/drivers/net/vxlan/vxlan.ko\n")},
-		"vxlan of elsewhere": {check: checkVXLAN, change: func(m *machine) { m.join.Flannel = true }},
-		"no vxlan, no flannel": {check: checkVXLAN, change: func(m *machine) {
+		"vxlan":          {check: checkVXLAN, change: vxlan("kernel/drivers/net/vxlan/vxlan.ko.xz: x\n", "")},
+		"vxlan built in": {check: checkVXLAN, change: vxlan("", "kernel/drivers/net/vxlan/vxlan.ko\n")},
+		"vxlan of elsewhere": {check: checkVXLAN, change: func(m *machine) {
+			m.join.Flannel, m.join.VXLANPort = true, 8472
+		}},
+		"no vxlan, flannel's host-gw": {check: checkVXLAN, change: func(m *machine) {
 			vxlan("", "")(m)
-			m.join.Flannel = false
+			m.join.VXLANPort = 0
 		}},
 		"read-only folder": {
 			check: checkBinariesPath, change: file("/proc/self/mounts", "/dev/a / ext4 rw 0 0\n/dev/b /usr ext4 "+
@@ -144,7 +146,15 @@ func TestChecksOfTheSystem(t *testing.T) {
 		"no proxy": {check: checkProxy, change: answers("PATH=/usr/bin\n")},
 		"firewalld": {
 			check: checkFirewall, change: func(m *machine) { m.runs(7, "firewalld", "/usr/bin/python3") },
-			remark: "the firewall firewalld; it has to let through TCP 10250 from the API server, UDP 8472",
+			remark: "the firewall firewalld; it has to let through TCP 10250 from the API server, the ports of the " +
+				"network plugin between nodes (flannel's VXLAN: UDP 8472), and the network of pods.",
+		},
+		"a firewall, with flannel's host-gw": {
+			check: checkFirewall, change: func(m *machine) {
+				m.join.Flannel = true
+				m.runs(7, "firewalld", "/usr/bin/python3")
+			},
+			remark: "let through TCP 10250 from the API server, and the network of pods.",
 		},
 		"ufw": {
 			check: checkFirewall, change: file("/etc/ufw/ufw.conf", "LOGLEVEL=low\nENABLED=yes\n"),
@@ -163,10 +173,11 @@ func TestChecksOfTheSystem(t *testing.T) {
 		}},
 		"live rules that drop": {check: checkFirewall, change: func(m *machine) {
 			m.join.PodNetworks = []string{"10.244.0.0/16", "fd00:10::/56"}
+			m.join.Flannel, m.join.VXLANPort = true, 4789
 			nft(m, "table inet hard {\n\tset a {\n\t\ttype ipv4_addr\n\t}\n\tchain in {\n\t\ttype filter hook input "+
 				"priority filter; policy drop;\n\t\ttcp dport 22 accept\n\t}\n}\n")
 		}, remark: "firewall nftables (table inet hard, chain in); it has to let through TCP 10250 from the API " +
-			"server, UDP 8472 (VXLAN) between nodes, and the network of pods (10.244.0.0/16, fd00:10::/56)."},
+			"server, UDP 4789 (VXLAN) between nodes, and the network of pods (10.244.0.0/16, fd00:10::/56)."},
 		"live rules that reject at the end": {check: checkFirewall, change: func(m *machine) {
 			nft(m, "table ip filter {\n\tchain INPUT {\n\t\ttype filter hook input priority filter; policy accept;\n"+
 				"\t\tct state established accept\n\t\tcounter packets 7 bytes 420 reject with icmp "+
@@ -317,7 +328,7 @@ func TestExceptionsOfTheProxy(t *testing.T) {
 func TestEveryCheckOfTheSystemIsPartOfPreflight(t *testing.T) {
 	m := newMachine(t)
 	m.fakeAPI(0)
-	m.join.Flannel = true
+	m.join.Flannel, m.join.VXLANPort = true, 8472
 	m.programs.answers["systemctl"] = func(argv []string) (string, error) {
 		if argv[1] == "--version" {
 			return "systemd 219\n", nil

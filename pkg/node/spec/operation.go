@@ -96,6 +96,8 @@ type Join struct {
 	// Flannel is set when flannel, an addon of the cluster, makes the network of pods. Otherwise that is left to
 	// others, such as the machine's owner.
 	Flannel bool `json:"flannel,omitempty"`
+	// VXLANPort is the UDP port by which flannel's VXLAN carries packets; 0 where flannel is not, or has no VXLAN.
+	VXLANPort int `json:"vxlanPort,omitempty"`
 	// PodNetworks are the cluster's networks of pods, as CIDRs; empty where Argosy does not host the cluster.
 	PodNetworks []string `json:"podNetworks,omitempty"`
 }
