@@ -9,6 +9,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"gotest.tools/v3/assert"
+	certificatesv1 "k8s.io/api/certificates/v1"
 
 	"argosy.dev/argosy/test/lab"
 	"argosy.dev/argosy/test/site"
@@ -58,18 +59,28 @@ func joinFaults() []fault {
 }
 
 func TestJoinSurvivesFaultsWhileBundleArrives(t *testing.T) {
+	denied := 0
 	for _, fault := range joinFaults() {
 		t.Run(fault.name, func(t *testing.T) {
 			resetMachines(t, "m1")
 			limitBandwidth(t)
+			started := time.Now()
 			name := submit(t, teamA(), "join", "machines=m1")
 			waitForPhase(t, "m1", "bundle")
+			stolen := requestForOther(t, "m1", "m2")
 			fault.inject(t, name)
 			restoreBandwidth(t)
 			mustEndJoined(t, name)
 			assertJoined(t, "m1")
+			assertApproved(t, started, "m1")
+			request := readRequest(t, stolen)
+			assert.Equal(t, string(request.Status.Certificate), "", "m1's token got the certificate of m2")
+			if answeredAs(request, certificatesv1.CertificateDenied) {
+				denied++
+			}
 		})
 	}
+	assert.Assert(t, denied > 0, "no join denied the request for another node")
 }
 
 // limitBandwidth lets the plugin push bundles and limits the host machine to 160 Mbit/s, so that a transfer takes

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -16,8 +17,10 @@ var allMachines = []string{"m1", "m2", "m3", "m4", "m5"}
 func TestOneSubmitJoinsMachinesOfEveryKind(t *testing.T) {
 	resetMachines(t, allMachines...)
 
+	started := time.Now()
 	mustSucceed(t, teamA(), "join", "concurrency=3")
 	assertJoined(t, allMachines...)
+	assertApproved(t, started, allMachines...)
 	assert.Assert(t, mostAtOnce(t) <= 3, "%d machines worked at once", mostAtOnce(t))
 
 	second := mustSucceed(t, teamA(), "join")
