@@ -25,9 +25,10 @@ import (
 	kubefake "helm.sh/helm/v3/pkg/kube/fake"
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
-	"helm.sh/helm/v3/pkg/release"
+	helmrelease "helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage"
 	"helm.sh/helm/v3/pkg/storage/driver"
+	"helm.sh/helm/v3/pkg/strvals"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -44,6 +45,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/internal/factory"
+	"argosy.dev/argosy/internal/release"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/secret"
 )
@@ -245,6 +247,25 @@ func TestDefaultValuesRenderWhatTheKustomizationInstalls(t *testing.T) {
 				assert.DeepEqual(t, substance(t, got[key]), kustomized)
 			}
 		})
+	}
+}
+
+// The end-to-end test TestTheReadmeInstallsInThreeCommands runs the command.
+func TestTheInstallCommandOfTheReadmeFitsTheChart(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	assert.NilError(t, err)
+	line := regexp.MustCompile(`(?m)^helm install argosy (\S+) --version (\S+) .*--set (\S+)$`).FindSubmatch(readme)
+	assert.Assert(t, line != nil, "README has no command that installs the chart")
+	assert.Equal(t, string(line[1]), "oci://"+release.DefaultRegistry+"/charts/argosy")
+	assert.Equal(t, string(line[2]), load(t).Metadata.Version)
+	values, err := strvals.Parse(string(line[3]))
+	assert.NilError(t, err)
+	objects := render(t, values)
+	for _, wanted := range []string{
+		"Role argosy-provision", "ConfigMap argosy-executor-plugin", "WorkflowTemplate provision",
+		"ClusterRoleBinding argosy-workflow-controller-taskset-status-team-a",
+	} {
+		assert.Assert(t, objects[wanted] != "", wanted)
 	}
 }
 
@@ -507,7 +528,7 @@ func cluster(t *testing.T) *action.Configuration {
 	}
 }
 
-func install(t *testing.T, on *action.Configuration, of *chart.Chart, values map[string]any) *release.Release {
+func install(t *testing.T, on *action.Configuration, of *chart.Chart, values map[string]any) *helmrelease.Release {
 	t.Helper()
 	install := action.NewInstall(on)
 	install.ReleaseName, install.Namespace = "argosy", namespace
