@@ -95,7 +95,10 @@ func listen(ctx context.Context, server *http.Server) error {
 	defer cancel()
 	err := server.Shutdown(closing)
 	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
-		return errors.Join(err, served)
+		err = errors.Join(err, served)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("ending the server at %q: %w", server.Addr, err)
+	}
+	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"argosy.dev/argosy/internal/count"
 )
 
 // Recorder collects changes and writes those of one cluster together: a workflow on five thousand machines would
@@ -136,6 +138,7 @@ func (r *Recorder) Close(ctx context.Context) {
 	r.mu.Unlock()
 	for _, q := range queues {
 		r.write(ctx, q)
+		r.take(q) // a write that failed is not repeated any more
 	}
 	r.timers.Wait()
 }
@@ -151,12 +154,14 @@ func (r *Recorder) write(ctx context.Context, q *queue) {
 		return
 	}
 	state, err := r.store.Update(ctx, q.namespace, q.cluster, changes)
+	if err == nil {
+		r.events.write(ctx, state.Object, bound(events))
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.written = time.Now()
 	if err == nil {
 		q.failures = 0
-		r.events.write(ctx, state.Object, events)
 		return
 	}
 	q.failures++
@@ -168,6 +173,21 @@ func (r *Recorder) write(ctx context.Context, q *queue) {
 		return
 	}
 	q.failures = 0
+}
+
+// maxEvents is how many events one write makes. A client of Kubernetes makes five requests a second by default, and the
+// plugin's other requests wait with them.
+const maxEvents = 20
+
+// bound returns the first events, with one in place of the others.
+func bound(events []Event) []Event {
+	if len(events) <= maxEvents {
+		return events
+	}
+	omitted := len(events) - maxEvents + 1
+	return append(events[:maxEvents-1:maxEvents-1], Event{
+		Reason: "EventsOmitted", Message: count.Of(omitted, "more event") + "; the rows of machines have the results",
+	})
 }
 
 // take empties a queue.
