@@ -425,8 +425,10 @@ func integrity(t *testing.T, path string) string {
 	const check = "PRAGMA integrity_check"
 	for _, command := range [][]string{
 		{"sqlite3", path, check},
-		{"python3", "-c", "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])",
-			path, check},
+		{
+			"python3", "-c",
+			"import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])", path, check,
+		},
 	} {
 		if _, err := exec.LookPath(command[0]); err != nil {
 			continue
