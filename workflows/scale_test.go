@@ -40,13 +40,18 @@ var scaled = []scaledWorkflow{
 	{"join", false, "", nil, spec.KindJoin, "joined", 0, 20, []int{10, 100, 1000, 5000}},
 	{"reconcile", true, newVersion, nil, spec.KindJoin, "reconciled", 0, 20, []int{10, 100, 1000}},
 	{
-		"import-images", true, newVersion, map[string]string{"images": "/srv/images"}, spec.KindImages,
-		"supplied with images", 0, 20, []int{10, 100, 1000},
+		"import-images", true, newVersion,
+		map[string]string{"images": "/srv/images"},
+		spec.KindImages,
+		"supplied with images", 0, 20,
+		[]int{10, 100, 1000},
 	},
 	{"reset", true, newVersion, allMachines, spec.KindReset, "reset", 0, 20, []int{10, 100, 1000}},
 	{"remove", true, newVersion, allMachines, spec.KindReset, "removed", 0, 20, []int{10, 100, 1000}},
 	{
-		"upgrade", true, oldVersion, map[string]string{"version": newVersion}, spec.KindUpgrade, "upgraded", 20, 20,
+		"upgrade", true, oldVersion,
+		map[string]string{"version": newVersion},
+		spec.KindUpgrade, "upgraded", 20, 20,
 		[]int{10, 100, 200},
 	},
 }

@@ -149,7 +149,7 @@ func requestsCertificate(ctx context.Context, client kubernetes.Interface, node 
 	text, err := client.CoreV1().RESTClient().Get().Resource("nodes").Name(node).SubResource("proxy").
 		Suffix("configz").DoRaw(ctx)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("reading the configuration of the kubelet of node %q: %w", node, err)
 	}
 	var running struct {
 		KubeletConfig struct {
@@ -158,7 +158,7 @@ func requestsCertificate(ctx context.Context, client kubernetes.Interface, node 
 		} `json:"kubeletconfig"`
 	}
 	if err := json.Unmarshal(text, &running); err != nil {
-		return false, err
+		return false, fmt.Errorf("decoding the configuration of the kubelet of node %q: %w", node, err)
 	}
 	return running.KubeletConfig.ServerTLSBootstrap && running.KubeletConfig.TLSCertFile == "", nil
 }

@@ -112,8 +112,10 @@ type connector struct {
 }
 
 func newConnector(source config.Source, keys HostKeys, cluster *config.Cluster) *connector {
-	return &connector{source: source, keys: keys, cluster: cluster, secrets: map[string]map[string]secret.Value{},
-		read: map[string]time.Time{}}
+	return &connector{
+		source: source, keys: keys, cluster: cluster, secrets: map[string]map[string]secret.Value{},
+		read: map[string]time.Time{},
+	}
 }
 
 // machine returns a machine; it does not dial yet.

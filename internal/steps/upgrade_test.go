@@ -102,8 +102,10 @@ func TestAPlanRefusesAnythingButTrueAndFalse(t *testing.T) {
 		imagesPlanStep{env}: {"dryRun"}, reconcilePlanStep{env}: {"dryRun"}, upgradePlanStep{env}: {"dryRun", "backup"},
 	} {
 		for _, name := range names {
-			for text, refused := range map[string]bool{"true": false, "false": false, "": true, "yes": true,
-				"True": true} {
+			for text, refused := range map[string]bool{
+				"true": false, "false": false, "": true, "yes": true,
+				"True": true,
+			} {
 				call, err := plugin.NewCall(plugin.Workflow{UID: "u"}, "t",
 					fmt.Appendf(nil, `{"step": %q, "cluster": "a", "machines": "m1", %q: %q}`, step.Name(), name, text))
 				assert.NilError(t, err)

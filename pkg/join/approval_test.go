@@ -336,18 +336,30 @@ func TestATokenIsBoundToItsNodeWhereTheAccountMayApprove(t *testing.T) {
 		remark string
 	}{
 		"bound": {},
-		"may not see requests": {denied: "watch certificatesigningrequests",
-			remark: "watch certificatesigningrequests"},
-		"may not approve": {denied: "update certificatesigningrequests",
-			remark: "update certificatesigningrequests/approval"},
-		"may not use the signer": {denied: "approve signers",
-			remark: "approve signers kubernetes.io/kube-apiserver-client-kubelet"},
-		"may not ask": {change: forbidden("create", "selfsubjectaccessreviews"),
-			remark: "create selfsubjectaccessreviews"},
-		"may not read roles": {change: forbidden("get", "clusterroles"),
-			remark: "get and create clusterroles argosy:node-bootstrap"},
-		"may not bind": {change: forbidden("create", "rolebindings"),
-			remark: "get and create rolebindings argosy:node-bootstrap"},
+		"may not see requests": {
+			denied: "watch certificatesigningrequests",
+			remark: "watch certificatesigningrequests",
+		},
+		"may not approve": {
+			denied: "update certificatesigningrequests",
+			remark: "update certificatesigningrequests/approval",
+		},
+		"may not use the signer": {
+			denied: "approve signers",
+			remark: "approve signers kubernetes.io/kube-apiserver-client-kubelet",
+		},
+		"may not ask": {
+			change: forbidden("create", "selfsubjectaccessreviews"),
+			remark: "create selfsubjectaccessreviews",
+		},
+		"may not read roles": {
+			change: forbidden("get", "clusterroles"),
+			remark: "get and create clusterroles argosy:node-bootstrap",
+		},
+		"may not bind": {
+			change: forbidden("create", "rolebindings"),
+			remark: "get and create rolebindings argosy:node-bootstrap",
+		},
 		"approves all": {change: func(client *fake.Clientset) {
 			client.PrependReactor("create", "subjectaccessreviews", func(action clienttesting.Action) (bool,
 				runtime.Object, error,

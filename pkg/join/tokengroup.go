@@ -179,7 +179,7 @@ type client[T any] interface {
 func ensure[T any](ctx context.Context, objects client[T], wanted T, dryRun bool) error {
 	_, err := objects.Get(ctx, bootstrapName, metav1.GetOptions{})
 	if !apierrors.IsNotFound(err) {
-		return err //nolint:wrapcheck // The caller names the object.
+		return err
 	}
 	options := metav1.CreateOptions{FieldManager: apply.Manager}
 	if dryRun {
@@ -190,7 +190,7 @@ func ensure[T any](ctx context.Context, objects client[T], wanted T, dryRun bool
 	if apierrors.IsAlreadyExists(err) || dryRun && apierrors.IsNotFound(err) {
 		return nil
 	}
-	return err //nolint:wrapcheck // The caller names the object.
+	return err
 }
 
 // clusterBootstrap returns the rights of approvedGroup in the whole cluster: to ask for a certificate and to see

@@ -159,8 +159,10 @@ func TestEveryOperationRetriesOnlyTransientErrorsOfItsPlan(t *testing.T) {
 
 // Argo calls the steps of all machines at once. At most 64 are inspected at a time, and each of them once.
 func TestInspectionsOfAFanOutAreBounded(t *testing.T) {
-	for name, limiter := range map[string]*operation.Limiter{"with a limiter": operation.NewLimiter(1000),
-		"without": nil} {
+	for name, limiter := range map[string]*operation.Limiter{
+		"with a limiter": operation.NewLimiter(1000),
+		"without":        nil,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var inspections operation.Inspections

@@ -54,8 +54,10 @@ func requestForOther(t *testing.T, machine, node string) string {
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "stolen-"},
 			Spec: certificatesv1.CertificateSigningRequestSpec{
 				SignerName: certificatesv1.KubeAPIServerClientKubeletSignerName,
-				Usages: []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature,
-					certificatesv1.UsageClientAuth},
+				Usages: []certificatesv1.KeyUsage{
+					certificatesv1.UsageDigitalSignature,
+					certificatesv1.UsageClientAuth,
+				},
 				Request: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
 			},
 		}, metav1.CreateOptions{})

@@ -295,17 +295,27 @@ func TestCanariesThatWereAllSkippedProveNothing(t *testing.T) {
 		unproven bool
 	}{
 		"not begun": {},
-		"one at work": {now: []func(*rollout.Machine){with(is(rollout.Skipped), "m1"),
-			with(is(rollout.Working), "m2")}},
-		"all skipped": {now: []func(*rollout.Machine){with(is(rollout.Skipped), "m1", "m2")},
-			unproven: true},
-		"one skipped, one left": {now: []func(*rollout.Machine){with(is(rollout.Skipped), "m1"),
-			with(is(rollout.Left), "m2")}, unproven: true},
+		"one at work": {now: []func(*rollout.Machine){
+			with(is(rollout.Skipped), "m1"),
+			with(is(rollout.Working), "m2"),
+		}},
+		"all skipped": {
+			now:      []func(*rollout.Machine){with(is(rollout.Skipped), "m1", "m2")},
+			unproven: true,
+		},
+		"one skipped, one left": {now: []func(*rollout.Machine){
+			with(is(rollout.Skipped), "m1"),
+			with(is(rollout.Left), "m2"),
+		}, unproven: true},
 		"labels keep them out": {now: []func(*rollout.Machine){with(skip("label"), "m1", "m2")}, unproven: true},
-		"one upgraded": {now: []func(*rollout.Machine){with(is(rollout.Succeeded), "m1"),
-			with(is(rollout.Skipped), "m2")}},
-		"upgraded by another one": {now: []func(*rollout.Machine){with(is(rollout.Skipped), "m1", "m2"),
-			with(runs("v1.34.4"), "m2")}},
+		"one upgraded": {now: []func(*rollout.Machine){
+			with(is(rollout.Succeeded), "m1"),
+			with(is(rollout.Skipped), "m2"),
+		}},
+		"upgraded by another one": {now: []func(*rollout.Machine){
+			with(is(rollout.Skipped), "m1", "m2"),
+			with(runs("v1.34.4"), "m2"),
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan, err := rollout.Make(fleet(3, with(canary, "m1", "m2")),
