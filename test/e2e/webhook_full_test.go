@@ -84,7 +84,13 @@ func TestUpgradePassesWebhookInsideCluster(t *testing.T) {
 	kubectl(t, upgradeCluster, "rollout", "status", "deployment/roles", "--timeout="+patience.String())
 	asked := func(name string) {
 		t.Helper()
-		kubectl(t, upgradeCluster, "create", "clusterrole", name, "--verb=get", "--resource=pods")
+		var out string
+		eventually(t, "the webhook lets a role be written", func() bool {
+			var err error
+			out, err = upgradeCluster.Kubectl(t.Context(), "create", "clusterrole", name, "--verb=get",
+				"--resource=pods")
+			return err == nil
+		}, func() string { return out })
 		logs := kubectl(t, upgradeCluster, "logs", "-l", "app=roles", "--tail=-1")
 		assertContains(t, logs, "clusterroles "+name+" of ")
 	}
