@@ -164,10 +164,14 @@ func TestWebhooksWithAURLAreCalledFromTheMachines(t *testing.T) {
 	}
 }
 
-func TestReadinessDoesNotWaitForWebhooksInTheCluster(t *testing.T) {
+func TestProbesDoNotWaitForWebhooksInTheCluster(t *testing.T) {
 	_, api := apiServerOf(t, "v1.34.4", "--v=2")
-	assert.Assert(t, cmp.Contains(api.ReadinessProbe.HTTPGet.Path, "exclude=poststarthook/rbac/bootstrap-roles"))
-	assert.Equal(t, api.StartupProbe.HTTPGet.Path, "/livez")
+	for probe, prefix := range map[*corev1.Probe]string{
+		api.StartupProbe: "/livez?", api.LivenessProbe: "/livez?", api.ReadinessProbe: "/readyz?",
+	} {
+		assert.Assert(t, strings.HasPrefix(probe.HTTPGet.Path, prefix), probe.HTTPGet.Path)
+		assert.Assert(t, cmp.Contains(probe.HTTPGet.Path, "exclude=poststarthook/rbac/bootstrap-roles"))
+	}
 }
 
 func TestPlainHTTPIsBoundToLoopback(t *testing.T) {

@@ -97,8 +97,8 @@ func (p *Provisioner) apiServer() corev1.Container {
 		Protocol: corev1.ProtocolTCP,
 	}}
 	container.ReadinessProbe = probe(p.apiPort(), readyPath, 1, 3)
-	container.LivenessProbe = probe(p.apiPort(), "/livez", 10, 8)
-	container.StartupProbe = probe(p.apiPort(), "/livez", 1, startupFailures)
+	container.LivenessProbe = probe(p.apiPort(), livePath, 10, 8)
+	container.StartupProbe = probe(p.apiPort(), livePath, 1, startupFailures)
 	container.Resources = requests("100m", "256Mi")
 	container.VolumeMounts = append(container.VolumeMounts,
 		corev1.VolumeMount{Name: volumeConfig, MountPath: configDir, ReadOnly: true},
@@ -107,13 +107,18 @@ func (p *Provisioner) apiServer() corev1.Container {
 	return container
 }
 
-// readyPath asks an API server whether it is ready. Not counted are the hooks that write objects of its version when it
-// starts: with a webhook on such objects in the cluster they wait for konnectivity's agents, which the Service leads to
-// ready pods alone, and one would wait for the other for ever. The names of hooks that a version does not have are
-// ignored.
-const readyPath = "/readyz?exclude=poststarthook/rbac/bootstrap-roles" +
-	"&exclude=poststarthook/scheduling/bootstrap-system-priority-classes" +
-	"&exclude=poststarthook/priority-and-fairness-config-producer"
+// readyPath and livePath ask an API server whether it is ready, and whether it lives. Not counted are the hooks that
+// write objects of its version when it starts: with a webhook on such objects in the cluster they wait for
+// konnectivity's agents, which the Service leads to ready pods alone, and one would wait for the other for ever. The
+// names of hooks that a version does not have are ignored.
+const (
+	readyPath = "/readyz" + withoutHooks
+	livePath  = "/livez" + withoutHooks
+
+	withoutHooks = "?exclude=poststarthook/rbac/bootstrap-roles" +
+		"&exclude=poststarthook/scheduling/bootstrap-system-priority-classes" +
+		"&exclude=poststarthook/priority-and-fairness-config-producer"
+)
 
 const (
 	// shutdownDelay is how long an API server answers after SIGTERM, in seconds: kube-proxy takes about one to stop
