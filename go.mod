@@ -3,6 +3,7 @@ module argosy.dev/argosy
 go 1.26.0
 
 require (
+	filippo.io/age v1.3.2
 	github.com/argoproj/argo-workflows/v3 v3.7.18
 	github.com/aymanbagabas/go-udiff v0.4.1
 	github.com/bramvdbogaerde/go-scp v1.6.1
@@ -57,6 +58,7 @@ require (
 
 require (
 	dario.cat/mergo v1.0.2 // indirect
+	filippo.io/hpke v0.4.0 // indirect
 	github.com/Azure/go-ansiterm v0.0.0-20250102033503-faa5f7b0171c // indirect
 	github.com/BurntSushi/toml v1.5.0 // indirect
 	github.com/MakeNowJust/heredoc v1.0.0 // indirect

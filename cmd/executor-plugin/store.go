@@ -69,13 +69,14 @@ func accessFlags(command *cobra.Command, access *store.Access) {
 }
 
 // archiveFlags select an archive in a folder.
-type archiveFlags struct{ folder, cluster, archive string }
+type archiveFlags struct{ folder, cluster, archive, identity string }
 
 func (s *archiveFlags) flags(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&s.folder, "folder", "/backups", "folder with archives")
 	flags.StringVar(&s.cluster, "cluster", "", "the cluster's name")
 	flags.StringVar(&s.archive, "archive", store.Latest, `an archive's name, or "`+store.Latest+`"`)
+	flags.StringVar(&s.identity, "identity", "", "file with the age identity that opens an encrypted archive")
 	_ = command.MarkFlagRequired("cluster")
 }
 
@@ -84,7 +85,11 @@ func (s *archiveFlags) open() (*store.Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.Open(path)
+	identities, err := store.Identities(s.identity)
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(path, identities...)
 }
 
 func storeDumpCommand() *cobra.Command {
@@ -111,6 +116,7 @@ func storeDumpCommand() *cobra.Command {
 	flags.StringVar(&order.Documents, "documents", "", "folder with both documents")
 	flags.StringVar(&order.Output, "output", "", "the archive to write")
 	flags.IntVar(&order.Keep, "keep", 0, "how many archives of the cluster stay beside it (0: all)")
+	flags.StringArrayVar(&order.Recipients, "recipient", nil, "public key of age to which the archive is encrypted")
 	flags.StringVar(&about, "about", "{}", "description of the cluster for the manifest, as JSON")
 	return command
 }

@@ -15,6 +15,7 @@ import (
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/certificates"
+	"argosy.dev/argosy/internal/controlplane/encryption"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/internal/pki"
 	"argosy.dev/argosy/pkg/config"
@@ -82,6 +83,14 @@ func (p *Provisioner) ensureKeys(ctx context.Context) (*certificates.Keys, []app
 	}
 	made, err := certificates.NewKeys(p.Now())
 	if err != nil {
+		return nil, nil, err
+	}
+	// The store of a new cluster is empty: nothing has to be written again.
+	first, err := encryption.Initial(p.wantedEncryption())
+	if err != nil {
+		return nil, nil, err
+	}
+	if made.Encryption, err = first.Text(); err != nil {
 		return nil, nil, err
 	}
 	identity, err := json.Marshal(p.Identity())

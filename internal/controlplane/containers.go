@@ -13,6 +13,7 @@ import (
 
 	"argosy.dev/argosy/internal/addons"
 	"argosy.dev/argosy/internal/controlplane/certificates"
+	"argosy.dev/argosy/internal/controlplane/encryption"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/pkg/config"
 )
@@ -34,6 +35,7 @@ const (
 	konnectivitySocket = konnectivityDir + "/server.sock"
 	kineSocket         = "unix://" + kineDir + "/kine.sock"
 	egressFile         = "egress.yaml"
+	auditPolicyFile    = "audit-policy.yaml"
 	// konnectivityAudience is the audience of the tokens that konnectivity's agents show.
 	konnectivityAudience = "system:konnectivity-server"
 )
@@ -90,6 +92,12 @@ func (p *Provisioner) apiServer() corev1.Container {
 		args = append(args, "--egress-selector-config-file="+path.Join(configDir, egressFile))
 	}
 	args = append(args, p.kubeletArgs()...)
+	if p.encrypts {
+		args = append(args, "--encryption-provider-config="+conf(encryption.File))
+	}
+	if len(p.Fleet.ControlPlane.Audit.Policy.Rules) > 0 {
+		args = append(args, "--audit-log-path=-", "--audit-policy-file="+path.Join(configDir, auditPolicyFile))
+	}
 	container := p.component(hosted.APIServer, p.VCluster.ControlPlane.Distro.K8s.APIServer,
 		append(args, p.storeArgs()...))
 	container.Ports = []corev1.ContainerPort{{

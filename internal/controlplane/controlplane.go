@@ -19,6 +19,7 @@ import (
 	"argosy.dev/argosy/internal/addons"
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane/certificates"
+	"argosy.dev/argosy/internal/controlplane/encryption"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/store"
@@ -47,6 +48,8 @@ type Provisioner struct {
 	restores bool
 	// verifyKubelets has the API servers of this run verify kubelets; see decideKubelets.
 	verifyKubelets bool
+	// encrypts has the API servers of this run read the keys of the store's content.
+	encrypts bool
 	// unverified is the reason why they do not yet.
 	unverified string
 	// archived is host:port of the API server when the archive was made that this run restores.
@@ -139,6 +142,9 @@ func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outco
 	if err != nil {
 		return outcome, err
 	}
+	if err := p.checkOwnEncryption(k); err != nil {
+		return outcome, err
+	}
 	if outcome.CAHash, err = k.CAHash(); err != nil {
 		return outcome, err
 	}
@@ -153,8 +159,13 @@ func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outco
 	if err != nil {
 		return outcome, err
 	}
-	outcome.MachinesKnow, changes, err = p.setClusterObjects(ctx, k, endpoint,
-		hosted.Prefixed(report, "[4/4 cluster] "))
+	report = hosted.Prefixed(report, "[4/4 cluster] ")
+	outcome.MachinesKnow, changes, err = p.setClusterObjects(ctx, k, endpoint, report)
+	outcome.Changes = append(outcome.Changes, changes...)
+	if err != nil {
+		return outcome, err
+	}
+	changes, err = p.encrypt(ctx, k, endpoint, report)
 	outcome.Changes = append(outcome.Changes, changes...)
 	return outcome, err
 }
@@ -163,7 +174,7 @@ func (p *Provisioner) provision(ctx context.Context, report func(string)) (Outco
 func (p *Provisioner) runPods(ctx context.Context, k *certificates.Keys, endpoint Endpoint,
 	report func(string),
 ) ([]apply.Change, map[string]string, error) {
-	p.endpoint = endpoint
+	p.endpoint, p.encrypts = endpoint, len(k.Encryption) > 0
 	report("signing certificates")
 	inputs, err := p.podInputs(ctx, k, endpoint)
 	if err != nil {
@@ -234,6 +245,9 @@ func (p *Provisioner) podInputs(ctx context.Context, k *certificates.Keys, endpo
 	for name, content := range files.Data {
 		read["config/"+name] = []byte(content)
 	}
+	if len(k.Encryption) > 0 {
+		read["pki/"+encryption.File] = k.Encryption
+	}
 	source, err := p.dataSourceOfUser(ctx)
 	if err != nil {
 		return inputs, err
@@ -278,6 +292,9 @@ func (p *Provisioner) configFiles() *corev1.ConfigMap {
 	files.Labels = p.Names().Labels(hosted.ControlPlane)
 	if name := p.authenticationFile(); name != "" {
 		files.Data[name] = p.authenticationConfig()
+	}
+	if policy := p.Fleet.ControlPlane.Audit.Policy; len(policy.Rules) > 0 {
+		files.Data[auditPolicyFile] = auditPolicy(policy)
 	}
 	return files
 }

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 
@@ -31,12 +32,14 @@ const (
 	BackupsDir   = "/backups"
 	PKIDir       = "/etc/argosy/pki"
 	DocumentsDir = "/etc/argosy/documents"
+	identityDir  = "/etc/argosy/identity"
 )
 
 const (
 	volumeBackups   = "backups"
 	volumePKI       = "pki"
 	volumeDocuments = "documents"
+	volumeIdentity  = "identity"
 )
 
 // Bounds of a Job, in seconds. A store of a gigabyte is read in a minute, and written through kine in ten.
@@ -57,6 +60,8 @@ type Job struct {
 	Args []string
 	// Archives mounts the volume with archives.
 	Archives bool
+	// OpensArchive mounts the identity that opens an encrypted archive.
+	OpensArchive bool
 	// ReadsCluster mounts the keys and the documents, which a backup holds beside the store.
 	ReadsCluster bool
 	// Store makes the store reachable.
@@ -103,6 +108,10 @@ func (p *Provisioner) jobPod(j Job) (corev1.PodSpec, error) {
 		args = append(slices.Clone(args), fmt.Sprintf("--answer=:%d", p.apiPort()), "--tls-cert="+cert(certServing),
 			"--tls-key="+key(certServing))
 	}
+	identity := p.Fleet.ControlPlane.Archives.IdentitySecret
+	if j.OpensArchive && identity != "" {
+		args = append(slices.Clone(args), "--identity="+path.Join(identityDir, identityKey))
+	}
 	container := p.program(JobContainer, args)
 	pod := corev1.PodSpec{
 		RestartPolicy:                corev1.RestartPolicyNever,
@@ -121,6 +130,11 @@ func (p *Provisioner) jobPod(j Job) (corev1.PodSpec, error) {
 		container.VolumeMounts = append(container.VolumeMounts,
 			corev1.VolumeMount{Name: volumePKI, MountPath: PKIDir, ReadOnly: true},
 			corev1.VolumeMount{Name: volumeDocuments, MountPath: DocumentsDir, ReadOnly: true})
+	}
+	if j.OpensArchive && identity != "" {
+		pod.Volumes = append(pod.Volumes, identityVolume(identity))
+		container.VolumeMounts = append(container.VolumeMounts,
+			corev1.VolumeMount{Name: volumeIdentity, MountPath: identityDir, ReadOnly: true})
 	}
 	if pairs := p.jobCerts(j); len(pairs) > 0 {
 		pod.Volumes = append(pod.Volumes, corev1.Volume{Name: volumeCerts, VolumeSource: corev1.VolumeSource{
@@ -169,6 +183,19 @@ func claimed(volume, claim string) corev1.Volume {
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
 		},
 	}
+}
+
+// identityKey is the key of the Secret with an age identity.
+const identityKey = "identity"
+
+// identityVolume returns a volume with an age identity. A pod whose Secret does not exist still starts, and tells what
+// it lacks.
+func identityVolume(secret string) corev1.Volume {
+	optional := true
+	return corev1.Volume{Name: volumeIdentity, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+		SecretName: secret, Optional: &optional, DefaultMode: readableByGroup(),
+		Items: []corev1.KeyToPath{{Key: identityKey, Path: identityKey}},
+	}}}
 }
 
 // clusterVolumes returns volumes with the cluster's keys and its documents.

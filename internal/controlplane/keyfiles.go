@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"argosy.dev/argosy/internal/controlplane/certificates"
+	"argosy.dev/argosy/internal/controlplane/encryption"
 )
 
 // certFile finds the files with certificates, keys and kubeconfigs that a command line names.
@@ -71,7 +72,8 @@ func (p *Provisioner) certsSecret(file string) string {
 	switch file {
 	case certificates.ClusterCA + certificates.CertExtension, certificates.ClusterCA + certificates.KeyExtension,
 		certificates.FrontProxyCA + certificates.CertExtension, certificates.EtcdCA + certificates.CertExtension,
-		certificates.SigningKey + certificates.KeyExtension, certificates.SigningKey + certificates.PublicExtension:
+		certificates.SigningKey + certificates.KeyExtension, certificates.SigningKey + certificates.PublicExtension,
+		encryption.File:
 		return p.Names().PKI()
 	}
 	return p.Names().Certs()

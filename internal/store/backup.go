@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
+
 	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -41,6 +43,8 @@ type Order struct {
 	PKI, Documents string
 	// Output is the archive's path.
 	Output string
+	// Recipients are public keys of age, to which the archive is encrypted; none for an archive that is not.
+	Recipients []string
 	// Keep is how many of the cluster's archives stay; 0 for all.
 	Keep int
 	About
@@ -59,15 +63,7 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 	if err := order.ready(ctx, client, storePatience); err != nil {
 		return Result{}, err
 	}
-	if _, err := Create(order.Output, started, func(w *Writer) (Manifest,
-		error,
-	) {
-		return order.fill(ctx, client, w, report)
-	}); err != nil {
-		return Result{}, err
-	}
-	report("reading the archive again")
-	archive, err := Open(order.Output)
+	archive, err := order.write(ctx, client, started, report)
 	if err != nil {
 		return Result{}, err
 	}
@@ -83,6 +79,29 @@ func Backup(ctx context.Context, order Order, report func(string)) (Result, erro
 	}
 	result.Seconds = time.Since(started).Seconds()
 	return result, err
+}
+
+// write writes the archive, and reads it again. An encrypted one is also encrypted to a key of this run's memory.
+func (o Order) write(ctx context.Context, client Client, taken time.Time, report func(string)) (*Archive, error) {
+	recipients, err := Recipients(o.Recipients)
+	if err != nil {
+		return nil, err
+	}
+	var own []age.Identity
+	if len(recipients) > 0 {
+		made, err := age.GenerateX25519Identity()
+		if err != nil {
+			return nil, fmt.Errorf("making a key to read the archive again: %w", err)
+		}
+		own, recipients = append(own, made), append(recipients, made.Recipient())
+	}
+	if _, err := Create(o.Output, taken, func(w *Writer) (Manifest, error) {
+		return o.fill(ctx, client, w, report)
+	}, recipients...); err != nil {
+		return nil, err
+	}
+	report("reading the archive again")
+	return Open(o.Output, own...)
 }
 
 // maxNamed bounds the names in a result: a container's termination message is cut at 4 KiB, and JSON that is cut can't

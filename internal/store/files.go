@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
+
 	"argosy.dev/argosy/internal/atomicfile"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -34,7 +36,8 @@ func Name(cluster string, taken time.Time, final bool) string {
 	return name + extension
 }
 
-var named = regexp.MustCompile(`^(.+)-(\d{8}T\d{6}Z)(` + finalSuffix + `)?` + regexp.QuoteMeta(extension) + `$`)
+var named = regexp.MustCompile(`^(.+)-(\d{8}T\d{6}Z)(` + finalSuffix + `)?` + regexp.QuoteMeta(extension) + `(` +
+	regexp.QuoteMeta(EncryptedExtension) + `)?$`)
 
 // list returns the names of a cluster's archives in a folder, the newest first.
 func list(folder, cluster string) ([]string, error) {
@@ -115,28 +118,39 @@ func interrupted(folder, cluster string) ([]string, error) {
 }
 
 // Create writes an archive under a name of its own for as long as it is not complete, readable to its owner alone. An
-// archive that was there under the name is replaced.
-func Create(path string, taken time.Time, write func(*Writer) (Manifest, error)) (Manifest, error) {
-	manifest, err := createArchive(path, taken, write)
+// archive that was there under the name is replaced. With recipients the archive is encrypted to them.
+func Create(path string, taken time.Time, write func(*Writer) (Manifest, error),
+	recipients ...age.Recipient,
+) (Manifest, error) {
+	manifest, err := createArchive(path, taken, write, recipients)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("writing archive %q: %w", filepath.Base(path), err)
 	}
 	return manifest, nil
 }
 
-func createArchive(path string, taken time.Time, write func(*Writer) (Manifest, error)) (Manifest, error) {
+func createArchive(path string, taken time.Time, write func(*Writer) (Manifest, error),
+	recipients []age.Recipient,
+) (Manifest, error) {
 	file, err := atomicfile.Create(path)
 	if err != nil {
 		return Manifest{}, err
 	}
 	defer file.Discard()
-	writer, err := newWriter(file, taken)
+	content, err := encrypted(file, recipients)
+	if err != nil {
+		return Manifest{}, err
+	}
+	writer, err := newWriter(content, taken)
 	if err != nil {
 		return Manifest{}, err
 	}
 	manifest, err := write(writer)
 	if err != nil {
 		return Manifest{}, err
+	}
+	if err := content.Close(); err != nil {
+		return Manifest{}, fmt.Errorf("encrypting the archive's end: %w", err)
 	}
 	return manifest, file.Commit(0o600)
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
 
 	"argosy.dev/argosy/internal/count"
@@ -29,8 +30,9 @@ const (
 // Archive is one that was read from its first to its last byte and is whole.
 type Archive struct {
 	Manifest
-	path string
-	kept map[string][]byte
+	path       string
+	identities []age.Identity
+	kept       map[string][]byte
 }
 
 // damagedError is an archive that can't be used. Its class is permanent.
@@ -45,9 +47,10 @@ func (e *damagedError) Error() string {
 	return fmt.Sprintf("archive %q can't be used: %s; take another one", e.Archive, e.Why)
 }
 
-// Open reads an archive in full and compares it with its manifest, before anything of it is used.
-func Open(path string) (*Archive, error) {
-	a := &Archive{path: path, kept: map[string][]byte{}}
+// Open reads an archive in full and compares it with its manifest, before anything of it is used. One that is encrypted
+// opens with an identity of a recipient.
+func Open(path string, identities ...age.Identity) (*Archive, error) {
+	a := &Archive{path: path, identities: identities, kept: map[string][]byte{}}
 	kept, keys := 0, 0
 	var found []Part
 	err := a.walk(func(name string, content []byte) error {
@@ -76,6 +79,8 @@ func (a *Archive) damaged(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, errLocked):
+		return fmt.Errorf("opening archive %q: %w", filepath.Base(a.path), err)
 	case errors.As(err, &unreadable):
 		return errclass.Errorf(errclass.Permanent, "reading archive %q: %w", filepath.Base(a.path), err)
 	}
@@ -170,7 +175,11 @@ func (a *Archive) walk(visit func(name string, content []byte) error) error {
 		return err
 	}
 	defer file.Close()
-	zip, err := zstd.NewReader(file, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(32<<20))
+	content, err := decrypted(file, a.identities)
+	if err != nil {
+		return err
+	}
+	zip, err := zstd.NewReader(content, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(32<<20))
 	if err != nil {
 		return fmt.Errorf("it is not a zstd archive: %w", err)
 	}

@@ -26,8 +26,10 @@ func defaultFleet() Fleet {
 			User: "root", Port: defaultSSHPort, TrustOnFirstUse: &no,
 			ConnectTimeout: seconds(10), KeepAlive: seconds(10),
 		},
-		ControlPlane: HostedControlPlane{Timeout: seconds(10 * 60)},
-
+		ControlPlane: HostedControlPlane{
+			Timeout:    seconds(10 * 60),
+			Encryption: Encryption{KeyName: "key1", Resources: []string{"secrets"}},
+		},
 		Bundles: Bundles{Delivery: DeliveryAuto, Format: "tar.gz"},
 		Join: JoinPolicy{
 			MinDisk: "2Gi", MinMemory: "900Mi", MaxClockSkew: seconds(30),

@@ -81,6 +81,14 @@ type HostedControlPlane struct {
 	// Ephemeral accepts a deployed etcd of one member whose state ends with its pod, for trying things out.
 	// +example=true
 	Ephemeral bool `json:"ephemeral,omitempty"`
+	// Audit has the API server log requests.
+	// +at=control plane +effect=replaces the control plane's pods
+	Audit Audit `json:"audit,omitzero"`
+	// Encryption encrypts resources in the store.
+	// +at=control plane +effect=replaces the control plane's pods
+	Encryption Encryption `json:"encryption,omitzero"`
+	// Archives is how backups are encrypted.
+	Archives Archives `json:"archives,omitzero"`
 }
 
 // SSH is how to reach a machine. Empty fields of a machine's own SSH take the fleet's value.

@@ -87,6 +87,67 @@ func TestWhatCannotWorkIsRefused(t *testing.T) {
 			hostedVCluster, hosted + "flannel: {interface: an-interface-of-17}\n", "flannel.interface",
 			"not the name of a network interface",
 		},
+		"encryption beside an argument": {
+			arguments("apiServer", "--encryption-provider-config=/a"),
+			hosted + "controlPlane: {encryption: {provider: secretbox}}\n", "controlPlane.encryption",
+			"cannot stand beside --encryption-provider-config",
+		},
+		"audit beside an argument": {
+			arguments("apiServer", "--audit-policy-file=/a"),
+			hosted + "controlPlane: {audit: {policy: {rules: [{level: Metadata}]}}}\n", "controlPlane.audit",
+			"cannot stand beside --audit-policy-file",
+		},
+		"encryption of nothing": {
+			hostedVCluster, hosted + "controlPlane: {encryption: {provider: secretbox, resources: []}}\n",
+			"controlPlane.encryption.resources", "is empty",
+		},
+		"encryption of all": {
+			hostedVCluster, hosted + "controlPlane: {encryption: {resources: ['*.apps']}}\n",
+			"controlPlane.encryption.resources[0]", "a wildcard is not possible",
+		},
+		"a resource twice": {
+			hostedVCluster, hosted + "controlPlane: {encryption: {resources: [secrets, secrets]}}\n",
+			"controlPlane.encryption.resources[1]", "twice",
+		},
+		"a key's name": {
+			hostedVCluster, hosted + "controlPlane: {encryption: {keyName: 'a:b'}}\n",
+			"controlPlane.encryption.keyName", "not the name of a key",
+		},
+		"an identity as recipient": {
+			hostedVCluster, hosted + "controlPlane: {archives: {recipients: [AGE-SECRET-KEY-1A]}}\n",
+			"controlPlane.archives.recipients[0]", "which is secret",
+		},
+		"a recipient": {
+			hostedVCluster, hosted + "controlPlane: {archives: {recipients: [age1a]}}\n",
+			"controlPlane.archives.recipients[0]", "no public key of age",
+		},
+		"names without resources": {
+			hostedVCluster,
+			hosted + "controlPlane: {audit: {policy: {rules: [{level: None, resources: [{resourceNames: [a]}]}]}}}\n",
+			"controlPlane.audit.policy.rules[0].resources[0].resources", "is missing",
+		},
+		"an audit rule without a level": {
+			hostedVCluster, hosted + "controlPlane: {audit: {policy: {rules: [{verbs: [get]}]}}}\n",
+			"controlPlane.audit.policy.rules[0].level", "is missing",
+		},
+		"an audit rule of two kinds": {
+			hostedVCluster, hosted + "controlPlane: {audit: {policy: {rules: [{level: None, nonResourceURLs: [/a], " +
+				"namespaces: [a]}]}}}\n", "controlPlane.audit.policy.rules[0].nonResourceURLs", "two rules",
+		},
+		"a stage of audit": {
+			hostedVCluster,
+			hosted + "controlPlane: {audit: {policy: {rules: [{level: None, omitStages: [Received]}]}}}\n",
+			"controlPlane.audit.policy.rules[0].omitStages[0]", "is no stage",
+		},
+		"an audit path": {
+			hostedVCluster,
+			hosted + "controlPlane: {audit: {policy: {rules: [{level: None, nonResourceURLs: [a]}]}}}\n",
+			"controlPlane.audit.policy.rules[0].nonResourceURLs[0]", "is no path",
+		},
+		"a policy without rules": {
+			hostedVCluster, hosted + "controlPlane: {audit: {policy: {omitManagedFields: true}}}\n",
+			"controlPlane.audit.policy.rules", "nothing is logged",
+		},
 		"port of flannel": {hostedVCluster, hosted + "flannel: {port: 70000}\n", "flannel.port", "70000"},
 		"flannel that is off": {
 			hostedVCluster + "deploy: {cni: {flannel: {enabled: false}}}\n", hosted + "flannel: {port: 4789}\n",

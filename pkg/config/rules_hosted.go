@@ -48,6 +48,7 @@ func (c *Cluster) checkHosted(v, f *document) {
 	c.checkPluginPaths(f)
 	c.checkPool(v)
 	f.checkFlannelNetwork(c)
+	f.checkEncryption(c)
 	c.checkAddresses(v, f, networksOf(c.VCluster.Networking.PodCIDR), networksOf(c.VCluster.Networking.ServiceCIDR))
 }
 

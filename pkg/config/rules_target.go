@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 )
 
@@ -33,7 +34,7 @@ func (c *Cluster) checkExisting(v, f *document) {
 	if len(c.Fleet.Machines) == 0 {
 		f.add("machines", "is missing or empty", "list at least one machine with name and address")
 	}
-	if f.root.get("controlPlane") != nil && c.Fleet.ControlPlane != defaultFleet().ControlPlane {
+	if f.root.get("controlPlane") != nil && !reflect.DeepEqual(c.Fleet.ControlPlane, defaultFleet().ControlPlane) {
 		f.add("controlPlane", "has no effect: cluster.kubeconfigSecret names a cluster whose control plane exists",
 			"remove one of them")
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"path"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +19,7 @@ import (
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/controlplane"
+	"argosy.dev/argosy/internal/controlplane/encryption"
 	"argosy.dev/argosy/internal/controlplane/hosted"
 	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/internal/store"
@@ -144,6 +146,9 @@ func aboutCluster(ctx context.Context, p *controlplane.Provisioner) (store.About
 		return store.About{}, errclass.Errorf(errclass.Permanent, "reading annotation %s of Secret %q: %w",
 			hosted.IdentityAnnotation, held.Name, err)
 	}
+	if err := checkRecipients(p.Cluster, held); err != nil {
+		return store.About{}, err
+	}
 	// Documents that were changed and not provisioned may name a store that does not exist.
 	if err := p.CheckImmutable(was); err != nil {
 		return store.About{}, err
@@ -157,6 +162,16 @@ func aboutCluster(ctx context.Context, p *controlplane.Provisioner) (store.About
 		Store:    string(p.Store().Kind),
 		Endpoint: endpoint.Address(), Identity: json.RawMessage(held.Annotations[hosted.IdentityAnnotation]),
 	}, nil
+}
+
+// checkRecipients refuses an archive in clear of a store that is encrypted: it would hold the keys beside what they
+// encrypt.
+func checkRecipients(cluster hosted.Cluster, pki *corev1.Secret) error {
+	if len(pki.Data[encryption.File]) == 0 || len(cluster.Fleet.ControlPlane.Archives.Recipients) > 0 {
+		return nil
+	}
+	return errclass.With(errclass.Configuration, errors.New("the store is encrypted, and an archive would hold its "+
+		"keys in clear: write the public key of an age identity into controlPlane.archives.recipients of argosy.yaml"))
 }
 
 // ensureVolume makes the volume for archives. One that exists is used as it is, so that a site can bring its own, of
@@ -220,10 +235,19 @@ func dumpJob(p *controlplane.Provisioner, o Options, final bool, about store.Abo
 	if final {
 		key = "final backup"
 	}
+	output := path.Join(controlplane.BackupsDir, store.Name(p.Name, p.Now(), final))
+	recipients := p.Fleet.ControlPlane.Archives.Recipients
+	if len(recipients) > 0 {
+		output += store.EncryptedExtension
+		key += " recipients=" + strings.Join(recipients, ",")
+	}
+	for _, recipient := range recipients {
+		args = append(args, "--recipient="+recipient)
+	}
 	return controlplane.Job{
 		Component: hosted.Backup, Key: key, Archives: true, ReadsCluster: true, Store: true,
 		Args: append(args, "--pki="+controlplane.PKIDir, "--documents="+controlplane.DocumentsDir,
 			"--about="+string(encoded), "--keep="+strconv.Itoa(o.Keep),
-			"--output="+path.Join(controlplane.BackupsDir, store.Name(p.Name, p.Now(), final))),
+			"--output="+output),
 	}
 }

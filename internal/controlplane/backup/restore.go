@@ -107,7 +107,7 @@ func load(ctx context.Context, p *controlplane.Provisioner, begun *controlplane.
 // API server's place for a while; see store.ServeHolding.
 func loadJob(p *controlplane.Provisioner, begun *controlplane.Restoration) controlplane.Job {
 	job := controlplane.Job{
-		Component: hosted.Restore, Key: "load " + begun.Archive, Archives: true, Store: true,
+		Component: hosted.Restore, Key: "load " + begun.Archive, Archives: true, OpensArchive: true, Store: true,
 		Args: append([]string{
 			"store", "load", "--folder=" + controlplane.BackupsDir, "--cluster=" + p.Name,
 			"--archive=" + begun.Archive,
@@ -224,10 +224,13 @@ func restoreKeys(ctx context.Context, p *controlplane.Provisioner, o RestoreOpti
 		return nil, nil, err
 	}
 	var read store.Result
-	pod, err := p.RunJob(ctx, controlplane.Job{Component: hosted.Restore, Archives: true, Args: []string{
-		"store", "read", "--folder=" + controlplane.BackupsDir, "--cluster=" + p.Name, "--archive=" + o.Archive,
-		"--seal-for=" + reader.Address(),
-	}}, &read, report)
+	pod, err := p.RunJob(ctx, controlplane.Job{
+		Component: hosted.Restore, Archives: true, OpensArchive: true,
+		Args: []string{
+			"store", "read", "--folder=" + controlplane.BackupsDir, "--cluster=" + p.Name, "--archive=" + o.Archive,
+			"--seal-for=" + reader.Address(),
+		},
+	}, &read, report)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,6 +6,7 @@ package certificates
 import (
 	"time"
 
+	"argosy.dev/argosy/internal/controlplane/encryption"
 	"argosy.dev/argosy/internal/pki"
 	"argosy.dev/argosy/pkg/errclass"
 )
@@ -31,6 +32,8 @@ type Keys struct {
 	Cluster, FrontProxy, Etcd *pki.Authority
 	// SigningPrivate and SigningPublic are PEM.
 	SigningPrivate, SigningPublic []byte
+	// Encryption is an EncryptionConfiguration with the keys of the store's content; nil where it is not encrypted.
+	Encryption []byte
 }
 
 // authority is one of the authorities: its name in the Secret, its common name (kubeadm's) and its field.
@@ -63,7 +66,10 @@ func NewKeys(now time.Time) (*Keys, error) {
 // ParseKeys reads the keys from the data of Secret <cluster>-pki. The first that is missing or damaged is an error of
 // class errclass.Permanent.
 func ParseKeys(data map[string][]byte) (*Keys, error) {
-	read := &Keys{SigningPrivate: data[SigningKey+KeyExtension], SigningPublic: data[SigningKey+PublicExtension]}
+	read := &Keys{
+		SigningPrivate: data[SigningKey+KeyExtension], SigningPublic: data[SigningKey+PublicExtension],
+		Encryption: data[encryption.File],
+	}
 	for _, a := range read.authorities() {
 		loaded, err := pki.LoadAuthority(pki.Pair{Cert: data[a.name+CertExtension], Key: data[a.name+KeyExtension]})
 		if err != nil {
@@ -86,6 +92,9 @@ func (k *Keys) Data() map[string][]byte {
 	}
 	for _, a := range k.authorities() {
 		data[a.name+CertExtension], data[a.name+KeyExtension] = (*a.field).Cert, (*a.field).Key
+	}
+	if len(k.Encryption) > 0 {
+		data[encryption.File] = k.Encryption
 	}
 	return data
 }
