@@ -13,10 +13,13 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"argosy.dev/argosy/internal/offload"
 	"argosy.dev/argosy/internal/steps"
@@ -64,6 +67,8 @@ func newFleet(t *testing.T, number int, joined bool, version string) *simulatedF
 		machines: map[string]*simulatedMachine{}, started: map[spec.Kind]int{},
 	}
 	draintest.Evict(f.client, func(*policyv1.Eviction) error { return nil })
+	f.client.PrependReactor("create", "selfsubjectaccessreviews", mayAll)
+	f.client.PrependReactor("create", "subjectaccessreviews", mayNothing)
 	var text strings.Builder
 	text.WriteString("apiVersion: argosy.dev/v1alpha1\nkind: Fleet\ncluster: {kubeconfigSecret: kubeconfig}\n" +
 		"ssh: {trustOnFirstUse: true}\nlimits: {concurrency: 20, readyTimeout: 5s}\n" +
@@ -82,6 +87,18 @@ func newFleet(t *testing.T, number int, joined bool, version string) *simulatedF
 	cluster.Name = "team-a"
 	f.cluster = cluster
 	return f
+}
+
+// mayAll answers that the plugin's own account has every right.
+func mayAll(clienttesting.Action) (bool, runtime.Object, error) {
+	return true, &authorizationv1.SelfSubjectAccessReview{
+		Status: authorizationv1.SubjectAccessReviewStatus{Allowed: true},
+	}, nil
+}
+
+// mayNothing answers that another account has no right: the cluster approves no certificate for a bootstrap token.
+func mayNothing(clienttesting.Action) (bool, runtime.Object, error) {
+	return true, &authorizationv1.SubjectAccessReview{}, nil
 }
 
 func machineName(i int) string { return fmt.Sprintf("worker-r%02d-%04d", i/40, i) }
