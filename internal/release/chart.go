@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"argosy.dev/argosy/internal/count"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"sigs.k8s.io/yaml"
@@ -111,8 +112,8 @@ func edit(entries []entry, changes map[string][]change) error {
 				}
 			}
 			if places != 1 {
-				return fmt.Errorf("setting %q in %q: %d lines match %q instead of one", c.with, name, places,
-					c.expression)
+				return fmt.Errorf("setting %q in %q: %s for %q instead of one", c.with, name,
+					count.Of(places, "line"), c.expression)
 			}
 		}
 	}
