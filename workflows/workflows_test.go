@@ -97,6 +97,24 @@ func TestEveryTemplateCanBeSubmittedByItself(t *testing.T) {
 	}
 }
 
+// A restore makes the control plane at the archive's version where the documents have an earlier one. What follows must
+// not go by the documents.
+func TestARestoreGoesOnAtTheVersionThatItRestored(t *testing.T) {
+	restore := templates(t)["restore.yaml"]
+	for _, group := range restore.GetTemplateByName("main").Steps[1:] {
+		step := group.Steps[0]
+		assert.Equal(t, step.Arguments.GetParameterByName("version").Value.String(),
+			"{{steps.restore.outputs.parameters.version}}", step.Name)
+		var in struct {
+			Cluster string `json:"cluster"`
+			Version string `json:"version"`
+		}
+		call := callOf(t, restore, *restore.GetTemplateByName(step.Template))
+		assert.NilError(t, call.Decode(&in))
+		assert.Equal(t, in.Version, values["inputs.parameters.version"], step.Name)
+	}
+}
+
 // locks are the names of mutexes, without the prefix that all have.
 func locks(synchronization *wfv1.Synchronization) []string {
 	var names []string

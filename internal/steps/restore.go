@@ -12,7 +12,7 @@ import (
 type restoreStep struct{ env *Env }
 
 func (restoreStep) Name() string      { return "restore" }
-func (restoreStep) Outputs() []string { return []string{"endpoint", "archive", "report"} }
+func (restoreStep) Outputs() []string { return []string{"endpoint", "archive", "version", "report"} }
 
 func (s restoreStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in struct {
@@ -35,7 +35,8 @@ func (s restoreStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 				return plugin.Result{}, err
 			}
 			return plugin.Result{Phase: plugin.Succeeded, Message: restored.String(), Outputs: map[string]string{
-				"endpoint": restored.Endpoint, "archive": restored.Archive, "report": encode(restored),
+				"endpoint": restored.Endpoint, "archive": restored.Archive, "version": restored.Version,
+				"report": encode(restored),
 			}}, nil
 		}), nil
 }
