@@ -45,7 +45,7 @@ image: bin/executor-plugin ## the plugin's container image, as bin/executor-plug
 	@go run ./install/image
 
 # The programs of a release are named by their platform: bin/release/darwin-arm64/argosy.
-RELEASE := $(addprefix bin/release/,linux-amd64/argosy linux-arm64/argosy \
+RELEASE := $(addprefix bin/release/,linux-amd64/argosy linux-arm64/argosy darwin-amd64/argosy darwin-arm64/argosy \
 	linux-amd64/executor-plugin linux-arm64/executor-plugin)
 
 $(RELEASE): bin/release/%: $(AGENTS) FORCE

@@ -88,8 +88,8 @@ func read(folder, prefix string, wanted func(name string) bool) ([]entry, error)
 	return entries, nil
 }
 
-// platforms are those of the command line program and of the image. For darwin the program does not compile yet.
-var platforms = []string{"linux-amd64", "linux-arm64"}
+// platforms are those of the command line program; the image has the ones of linux.
+var platforms = []string{"linux-amd64", "linux-arm64", "darwin-amd64", "darwin-arm64"}
 
 // archives are those of the command line program, which is also found as a plugin of kubectl.
 func (r Release) archives(*Made) (map[string][]byte, error) {

@@ -165,8 +165,8 @@ func TestAReleaseThatIsMadeTwiceHasEqualFiles(t *testing.T) {
 	want, got := filesOf(t, folder), filesOf(t, again)
 	assert.DeepEqual(t, slices.Sorted(maps.Keys(want)), []string{
 		"SHA256SUMS", "SHA256SUMS.sig", "argosy-1.2.3-rc.1.tgz", "argosy_v1.2.3-rc.1.intoto.json",
-		"argosy_v1.2.3-rc.1.intoto.jsonl", "argosy_v1.2.3-rc.1.spdx.json",
-		"argosy_v1.2.3-rc.1_kustomize.tar.gz",
+		"argosy_v1.2.3-rc.1.intoto.jsonl", "argosy_v1.2.3-rc.1.spdx.json", "argosy_v1.2.3-rc.1_darwin_amd64.tar.gz",
+		"argosy_v1.2.3-rc.1_darwin_arm64.tar.gz", "argosy_v1.2.3-rc.1_kustomize.tar.gz",
 		"argosy_v1.2.3-rc.1_linux_amd64.tar.gz", "argosy_v1.2.3-rc.1_linux_arm64.tar.gz", "cosign.pub",
 		"executor-plugin_v1.2.3-rc.1_oci.tar",
 	})
@@ -401,8 +401,8 @@ func TestAReleaseThatCanNotBeWholeIsRefused(t *testing.T) {
 			assert.NilError(t, os.WriteFile(filepath.Join(folder, "mine"), nil, 0o600))
 		}, "is not empty"},
 		"a program missing": {func(t *testing.T, r *Release, _ string) {
-			assert.NilError(t, os.Remove(r.program("linux-arm64", "argosy")))
-		}, "linux-arm64"},
+			assert.NilError(t, os.Remove(r.program("darwin-arm64", "argosy")))
+		}, "darwin-arm64"},
 		"no checkout": {func(t *testing.T, r *Release, _ string) { r.Checkout = t.TempDir() }, "no such file"},
 		"no authorities": {func(t *testing.T, r *Release, _ string) {
 			assert.NilError(t, os.Remove(r.Certificates))
