@@ -137,21 +137,17 @@ func TestAMachineJoinsThroughAnUpgradedHelmRelease(t *testing.T) {
 	kubectl(t, cluster, "get", "node", "m1")
 }
 
-// readmeCommands returns the indented lines below a heading of README.
+// readmeCommands returns the lines of the first block of commands below a heading of README.
 func readmeCommands(t *testing.T, heading string) []string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(env.Source, "README.md"))
 	assert.NilError(t, err)
 	_, section, found := strings.Cut(string(text), "\n"+heading+"\n")
 	assert.Assert(t, found, "README has no %q", heading)
-	section, _, _ = strings.Cut(section, "\n## ")
-	var commands []string
-	for _, line := range strings.Split(section, "\n") {
-		if command, indented := strings.CutPrefix(line, "    "); indented {
-			commands = append(commands, command)
-		}
-	}
-	return commands
+	_, block, _ := strings.Cut(section, "\n```sh\n")
+	block, _, found = strings.Cut(block, "\n```\n")
+	assert.Assert(t, found, "%q has no commands", heading)
+	return strings.Split(block, "\n")
 }
 
 // The registry of the README is one of the test's own here, which Helm reaches through a proxy; everything else is as a
