@@ -4,16 +4,9 @@ package e2e_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -191,7 +183,11 @@ func chartRegistry(t *testing.T, host string) (proxy, authority string) {
 	t.Cleanup(plain.Close)
 	pushChart(t, strings.TrimPrefix(plain.URL, "http://")+"/argosy-dev")
 
-	certificate, authority := certificateOf(t, host)
+	signed, key := selfSigned(t, host)
+	certificate, err := tls.X509KeyPair(signed, key)
+	assert.NilError(t, err)
+	authority = filepath.Join(t.TempDir(), "authority.pem")
+	assert.NilError(t, os.WriteFile(authority, signed, 0o600))
 	secure := httptest.NewUnstartedServer(handler)
 	secure.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	secure.Config.ErrorLog = quiet
@@ -245,22 +241,4 @@ func tunnel(w http.ResponseWriter, target string) {
 	_, _ = io.Copy(client, server)
 	_ = client.Close()
 	<-done
-}
-
-// certificateOf returns a certificate of a host, and the file that others trust it by.
-func certificateOf(t *testing.T, host string) (tls.Certificate, string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	assert.NilError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host}, IsCA: true,
-		BasicConstraintsValid: true, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	assert.NilError(t, err)
-	path := filepath.Join(t.TempDir(), "authority.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	assert.NilError(t, os.WriteFile(path, text, 0o600))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, path
 }

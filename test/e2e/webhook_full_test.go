@@ -3,18 +3,9 @@
 package e2e_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
-	"math/big"
 	"strings"
 	"testing"
-	"time"
-
-	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/test/lab"
 )
@@ -80,7 +71,8 @@ webhooks:
 func TestUpgradePassesWebhookInsideCluster(t *testing.T) {
 	newUpgradeCluster(t)
 	certificate, key := selfSigned(t, "roles.default.svc")
-	apply(t, upgradeCluster, strings.NewReplacer("$CERT", certificate, "$KEY", key).Replace(roleWebhook))
+	encode := base64.StdEncoding.EncodeToString
+	apply(t, upgradeCluster, strings.NewReplacer("$CERT", encode(certificate), "$KEY", encode(key)).Replace(roleWebhook))
 	kubectl(t, upgradeCluster, "rollout", "status", "deployment/roles", "--timeout="+patience.String())
 	asked := func(name string) {
 		t.Helper()
@@ -97,24 +89,4 @@ func TestUpgradePassesWebhookInsideCluster(t *testing.T) {
 	asked("before")
 	upgradeAll(t, "version="+lab.Version)
 	asked("after")
-}
-
-// selfSigned returns a certificate for a server of a name and its key, PEM in base64.
-func selfSigned(t *testing.T, name string) (certificate, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	assert.NilError(t, err)
-	template := x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	signed, err := x509.CreateCertificate(rand.Reader, &template, &template, private.Public(), private)
-	assert.NilError(t, err)
-	marshalled, err := x509.MarshalECPrivateKey(private)
-	assert.NilError(t, err)
-	encode := func(kind string, content []byte) string {
-		return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}))
-	}
-	return encode("CERTIFICATE", signed), encode("EC PRIVATE KEY", marshalled)
 }
