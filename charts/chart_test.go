@@ -199,7 +199,7 @@ func kustomized(t *testing.T, folders ...string) map[string]string {
 	return byName(t, string(manifest))
 }
 
-// substance is an object without what Helm adds to it, with the plugin's container as an object.
+// substance is an object without the marks that Helm adds, with the plugin's container as an object.
 func substance(t *testing.T, text string) map[string]any {
 	t.Helper()
 	var object map[string]any

@@ -205,7 +205,7 @@ func clustersSchema() (map[string]any, error) {
 	}, nil
 }
 
-// plain removes what only the documentation reads: annotations, and the dialect, which a schema names once.
+// plain removes the parts that only the documentation reads: annotations, and the dialect, which a schema names once.
 func plain(value any) {
 	switch value := value.(type) {
 	case map[string]any:

@@ -17,7 +17,7 @@ import (
 // varying stands in the constant parts of the code for a value that is not known.
 const varying = "\x00"
 
-// text returns the string of an expression; the values of verbs and of what is no literal vary.
+// text returns the string of an expression; the values of verbs and of expressions that are no literals vary.
 func text(expression ast.Expr) string {
 	switch e := expression.(type) {
 	case *ast.BasicLit:

@@ -214,7 +214,7 @@ func (a *simulatedArgo) steps(name string, tmpl wfv1.Template, scope map[string]
 	return outcome{phase: wfv1.NodeSucceeded}
 }
 
-// executeAll runs what a step was expanded to: plugin templates together, others one after another.
+// executeAll runs the calls of an expanded step: plugin templates together, others one after another.
 func (a *simulatedArgo) executeAll(step wfv1.WorkflowStep, all []work) []outcome {
 	tmpl := a.template.GetTemplateByName(step.Template)
 	if tmpl.Plugin != nil && len(all) > 0 {
@@ -227,7 +227,7 @@ func (a *simulatedArgo) executeAll(step wfv1.WorkflowStep, all []work) []outcome
 	return ends
 }
 
-// expand returns what a step calls for: nothing where its condition is false, and a call for each item.
+// expand returns the calls of a step: nothing where its condition is false, and a call for each item.
 func (a *simulatedArgo) expand(group string, step wfv1.WorkflowStep, scope map[string]any) []work {
 	items := []any{nil}
 	if step.WithParam != "" && a.holds(step.When, scope) {

@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
-// maxObject bounds what Argo stores for a workflow of ours, in bytes; etcd and the API server take 1.5 MiB.
+// maxObject bounds each object that Argo stores for a workflow of ours, in bytes; etcd and the API server take 1.5 MiB.
 const maxObject = 1 << 20
 
 // maxDepth is how many templates within each other Argo allows.

@@ -62,7 +62,7 @@ func (p *Provisioner) etcdClaims() []string {
 	return names
 }
 
-// compareClaims refuses what the volumes of the store can't be changed to: another class, other access modes, a smaller
+// compareClaims refuses changes that volumes of the store cannot take: another class, other access modes, a smaller
 // size, and a larger one that the host cluster refuses, which is asked by a dry run.
 func (p *Provisioner) compareClaims(ctx context.Context, add adder) error {
 	state := p.stateClaims()
@@ -193,7 +193,7 @@ func keepTemplates(set *appsv1.StatefulSet, held []corev1.PersistentVolumeClaim)
 	}
 }
 
-// compareFixed refuses changes of what a StatefulSet keeps from its creation: the order in which pods start, and
+// compareFixed refuses changes of fields that a StatefulSet keeps from its creation: the order in which pods start, and
 // whether etcd's members have volumes.
 func (p *Provisioner) compareFixed(held sets, add adder) {
 	const instead = "set it back, or submit deprovision with machines=keep, change it, submit restore with " +

@@ -26,7 +26,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// encrypting sets what a provisioner's documents want.
+// encrypting sets the encryption that a provisioner's documents want.
 func encrypting(p *Provisioner, provider config.EncryptionProvider, key string) {
 	p.Fleet.ControlPlane.Encryption = config.Encryption{
 		Provider: provider, KeyName: key, Resources: []string{"secrets"},

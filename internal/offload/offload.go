@@ -1,4 +1,4 @@
-// Package offload keeps what is too long for a Workflow beside it: in ConfigMaps of its namespace that the Workflow
+// Package offload keeps long texts of a Workflow beside it: in ConfigMaps of its namespace that the Workflow
 // owns, so that Kubernetes collects them with it. A ConfigMap is created and read, and never changed: its name contains
 // the digest of its content.
 package offload
@@ -39,7 +39,7 @@ const (
 const (
 	// partsAnnotation is the number of ConfigMaps of a value, at each of them.
 	partsAnnotation = "argosy.dev/parts"
-	// kindLabel tells what a ConfigMap holds.
+	// kindLabel is the label with the kind of a ConfigMap's content.
 	kindLabel = "argosy.dev/offload"
 	// dataKey is the only key of a ConfigMap: a part of gzipped JSON.
 	dataKey = "json.gz"

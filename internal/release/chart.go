@@ -73,7 +73,7 @@ func (r Release) chartAnnotations(config []byte) (map[string]string, error) {
 	}, nil
 }
 
-// bases are what "kubectl apply -k" takes, with the release's image, and the examples beside them.
+// bases are the folders that "kubectl apply -k" takes, with the release's image, and the examples beside them.
 func (r Release) bases(*Made) (map[string][]byte, error) {
 	root := "argosy-" + r.Version
 	var entries []entry

@@ -110,7 +110,7 @@ func (r Release) image(made *Made) (map[string][]byte, error) {
 	return map[string][]byte{fmt.Sprintf("%s_%s_oci.tar", imageName, r.Version): archive}, err
 }
 
-// layoutOf returns what an OCI layout has beside the blobs of its images: its index, which names the image by its tag.
+// layoutOf returns the files of an OCI layout beside the blobs of its images: its index, which names the image by tag.
 func (r Release) layoutOf(index v1.ImageIndex) ([]entry, error) {
 	manifest, err := index.RawManifest()
 	if err != nil {

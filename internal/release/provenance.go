@@ -106,7 +106,7 @@ func (m *Made) sign(ctx context.Context, folder string, stated, sums []byte) err
 	return nil
 }
 
-// statement returns the provenance: what was made, of which commit, with which settings.
+// statement returns the provenance: the files that were made, of which commit, with which settings.
 func (m *Made) statement() ([]byte, error) {
 	r := m.release
 	made := statement{Type: statementType, PredicateType: provenanceType}

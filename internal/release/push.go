@@ -53,7 +53,7 @@ func (m *Made) Push(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// attachedTag is where cosign looks for what belongs to a digest.
+// attachedTag is the tag at which cosign looks for signatures and attestations of a digest.
 func attachedTag(of v1.Hash, suffix string) string {
 	return fmt.Sprintf("%s-%s.%s", of.Algorithm, of.Hex, suffix)
 }

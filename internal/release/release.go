@@ -19,7 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Release is what a release is made of.
+// Release holds the inputs of a release.
 type Release struct {
 	// Version such as v0.2.0 or v0.2.0-rc.1, which is also the tag in git.
 	Version string

@@ -36,7 +36,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// scratch is the folder of what all tests share: making a release takes a second or more.
+// scratch is the folder of the files that all tests share: making a release takes a second or more.
 var scratch string
 
 func TestMain(m *testing.M) {
@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// smallProgram stands for all programs: the archives do not depend on what is in them.
+// smallProgram stands for all programs: the archives do not depend on their content.
 var smallProgram = sync.OnceValues(func() ([]byte, error) {
 	path := filepath.Join(scratch, "program")
 	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, "../../test/slowest")

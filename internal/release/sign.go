@@ -78,7 +78,7 @@ func (s signer) Sign(_ context.Context, content []byte) ([]byte, error) {
 // KeyID returns an error: cosign's envelopes name no key.
 func (signer) KeyID() (string, error) { return "", errors.New("keys have no names") }
 
-// signatureOf returns cosign's signature of what has a digest in a repository, as it is pushed under signatureTag.
+// signatureOf returns cosign's signature of a digest in a repository, as it is pushed under signatureTag.
 func signatureOf(ctx context.Context, key *ecdsa.PrivateKey, repository string, of v1.Hash) (v1.Image, error) {
 	payload, err := json.Marshal(map[string]any{
 		"critical": map[string]any{

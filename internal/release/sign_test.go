@@ -84,7 +84,7 @@ func TestHelmPullsThePushedChart(t *testing.T) {
 	assert.NilError(t, err)
 }
 
-// attachment returns the content and the annotations of what belongs to a pushed digest.
+// attachment returns the content and the annotations of an attachment of a pushed digest.
 func attachment(t *testing.T, of, suffix string) (content []byte, annotations map[string]string) {
 	t.Helper()
 	reference, err := name.NewDigest(of)

@@ -31,7 +31,7 @@ func (in deprovisionInput) options() (deprovision.Options, error) {
 		return options, fmt.Errorf("the parameter \"machines\" is %q: give one of %s", in.Machines,
 			strings.Join(choices, ", "))
 	}
-	// What keeps data is not given up for an empty text.
+	// An empty text does not give up a setting that keeps data.
 	for _, keeps := range []*string{&in.KeepVolumes, &in.FinalBackup} {
 		if *keeps == "" {
 			*keeps = "true"

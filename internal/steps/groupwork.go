@@ -255,7 +255,7 @@ func groupTable(results []machineResult) string {
 	for _, result := range results {
 		longest = max(longest, len(result.Machine))
 	}
-	// What a line of the bounded table leaves for the message, which is in the ConfigMap in full.
+	// Bound of the message in a line of the bounded table, in bytes; the ConfigMap has it in full.
 	width := max(maxGroupTable/(len(results)+1)-longest-len("  Succeeded  \n"), minTableMessage)
 	for _, result := range results {
 		table.Add([]string{cut(firstLine(result.Message), width)}, result.Machine, string(result.Phase))

@@ -10,7 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// Records keeps what is too long for a Workflow, for the Workflow's life; offload.Store is one.
+// Records keeps texts that are too long for a Workflow, for the Workflow's life; offload.Store is one.
 type Records interface {
 	Write(ctx context.Context, owner offload.Owner, kind string, value any) (name string, err error)
 	Read(ctx context.Context, owner offload.Owner, name string, into any) error

@@ -39,7 +39,7 @@ type Env struct {
 	State *state.Recorder
 	// workflows tells when a workflow was started or retried; nil where that does not matter.
 	workflows Workflows
-	// records keeps what is too long for a Workflow; nil where nothing is.
+	// records keeps texts that are too long for a Workflow; nil where none is kept.
 	records Records
 
 	joins      clusterCache[*join.Joiner]

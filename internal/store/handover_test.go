@@ -129,7 +129,7 @@ func (w *writer) write(ctx context.Context, key string, remove bool) {
 	if remove {
 		operation, kind = clientv3.OpDelete(key), "delete "
 	}
-	// A write that began is not given up when the writer is to end: its answer tells what watchers have to see.
+	// A write that began is not given up when the writer is to end: its answer tells which event watchers have to see.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unanswered)
 	defer cancel()
 	write := w.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", known)).Then(operation)

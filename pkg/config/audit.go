@@ -1,6 +1,6 @@
 package config
 
-// Audit has the API server write down who asked for what.
+// Audit has the API server log requests and who sent them.
 type Audit struct {
 	// Policy decides which requests are logged, a Kubernetes audit Policy without apiVersion and kind. The log is a
 	// JSON document a line on the standard output of container kube-apiserver, unless extraArgs of the API server has

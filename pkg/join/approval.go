@@ -107,7 +107,7 @@ func (a *approver) watch(ctx context.Context, options metav1.ListOptions) error 
 	}
 }
 
-// decide approves or denies a request of one of the machine's tokens. What another approver has decided stays.
+// decide approves or denies a request of one of the machine's tokens. A decision of another approver stays.
 func (a *approver) decide(ctx context.Context, request *certificatesv1.CertificateSigningRequest) error {
 	if !slices.Contains(a.users, request.Spec.Username) ||
 		request.Spec.SignerName != certificatesv1.KubeAPIServerClientKubeletSignerName {

@@ -187,7 +187,7 @@ func cordonFields(node *corev1.Node) []metav1.ManagedFieldsEntry {
 	return found
 }
 
-// situationKey is what a situation depends on, beside the version of the view.
+// situationKey holds the inputs of a situation beside the version of the view.
 type situationKey struct {
 	plan *rollout.Plan
 	// wave is the index of the wave of the machines that ask.

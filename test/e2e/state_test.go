@@ -10,7 +10,7 @@ import (
 )
 
 // TestStateIsKeptListedAndScraped joins a machine without the kind ClusterState, installs that kind and the exporter as
-// their pages say, joins again, and reads the state in each way that others do.
+// their pages describe, joins again, and reads the state in each way that others do.
 func TestStateIsKeptListedAndScraped(t *testing.T) {
 	const machine = "m2"
 	resetMachines(t, machine)

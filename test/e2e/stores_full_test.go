@@ -14,7 +14,7 @@ import (
 	"argosy.dev/argosy/test/site"
 )
 
-// Tests of what happens to the stores of provisioned clusters.
+// Tests of losses and changes of the stores of provisioned clusters.
 
 const etcdSet = "controlPlane.backingStore.etcd.deploy.statefulSet."
 

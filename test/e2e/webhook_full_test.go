@@ -72,7 +72,8 @@ func TestUpgradePassesWebhookInsideCluster(t *testing.T) {
 	newUpgradeCluster(t)
 	certificate, key := selfSigned(t, "roles.default.svc")
 	encode := base64.StdEncoding.EncodeToString
-	apply(t, upgradeCluster, strings.NewReplacer("$CERT", encode(certificate), "$KEY", encode(key)).Replace(roleWebhook))
+	filled := strings.NewReplacer("$CERT", encode(certificate), "$KEY", encode(key)).Replace(roleWebhook)
+	apply(t, upgradeCluster, filled)
 	kubectl(t, upgradeCluster, "rollout", "status", "deployment/roles", "--timeout="+patience.String())
 	asked := func(name string) {
 		t.Helper()

@@ -24,7 +24,7 @@ const (
 // Main runs a program's command until it ends or the process is told to end, prints its error and exits.
 func Main(root *cobra.Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	// What a first Ctrl-C begins, stopping machines at their next safe point, takes a while; a second one ends at once.
+	// A first Ctrl-C stops machines at their next safe point, which takes a while; a second one ends at once.
 	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
 	err := Execute(ctx, root)
 	stop()

@@ -67,7 +67,7 @@ func serverOf(t *testing.T, c Config) server {
 	return server{plain}
 }
 
-// follow takes all steps to what is wanted. At each, an API server with the former and one with the next configuration
+// follow takes all steps to the wanted state. At each, API servers with the former and with the next configuration
 // write and read, and the run ends between any two actions and begins anew.
 func follow(t *testing.T, held Config, wanted Wanted, values map[string][]byte) Config {
 	t.Helper()

@@ -10,7 +10,7 @@ import (
 type Advisory struct {
 	// Component is a name of [Projects], ID like "CVE-2026-53488", Published the day of the advisory.
 	Component, ID, Published string
-	// Flaw is what goes wrong in vulnerable versions, in a few words.
+	// Flaw describes the failure of vulnerable versions in a few words.
 	Flaw string
 	// Fixed are the first releases without the flaw, one of each series that got a fix, oldest first.
 	Fixed []string

@@ -140,7 +140,7 @@ type Situation struct {
 	halt   *Halt
 }
 
-// Situate returns the situation of a plan. What all machines that ask have in common is computed once.
+// Situate returns the situation of a plan. The part that all machines share is computed once.
 func Situate(plan Plan, now Snapshot) *Situation {
 	s := &Situation{
 		plan: plan, now: now,
