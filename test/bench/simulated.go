@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -99,11 +101,43 @@ func (m *simulatedMachine) session(channel ssh.Channel, requests <-chan *ssh.Req
 		var asked struct{ Command string }
 		_ = ssh.Unmarshal(request.Payload, &asked)
 		go func() {
-			execute(channel, asked.Command)
+			script := decodeScript(asked.Command)
+			_, _ = io.WriteString(channel.Stderr(), script.beginErrors)
+			_, _ = io.WriteString(channel, script.begin)
+			execute(channel, script.command)
+			_, _ = io.WriteString(channel, script.end+" 0]")
+			_, _ = io.WriteString(channel.Stderr(), script.endErrors+" 0]")
 			_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
 			_ = channel.Close()
 		}()
 	}
+}
+
+// script is a command with the marks that enclose its output on each stream, as pkg/ssh sends it to login shells.
+type script struct{ command, begin, end, beginErrors, endErrors string }
+
+var (
+	octal     = regexp.MustCompile(`\\0([0-7]{3})`)
+	beginMark = regexp.MustCompile(`\[argosy begins [A-Z0-9]+\]`)
+	endMark   = regexp.MustCompile(`\[argosy ends [A-Z0-9]+`)
+)
+
+// decodeScript reads a command line as sh would: its words are joined, and octal escapes are characters. A line without
+// marks is its own command.
+func decodeScript(line string) script {
+	text := octal.ReplaceAllStringFunc(strings.ReplaceAll(line, "' '", ""), func(escape string) string {
+		code, _ := strconv.ParseUint(escape[2:], 8, 8)
+		return string([]byte{byte(code)})
+	})
+	begin, end := beginMark.FindAllString(text, 2), endMark.FindAllString(text, 2)
+	if len(begin) != 2 || len(end) != 2 {
+		return script{command: line}
+	}
+	_, command, _ := strings.Cut(text, "\n")
+	if last := strings.LastIndex(command, "\nc=$?\n"); last >= 0 {
+		command = command[:last]
+	}
+	return script{command: command, beginErrors: begin[0], begin: begin[1], end: end[0], endErrors: end[1]}
 }
 
 // execute tells the plugin's few commands apart by a part that is unique to each.
