@@ -106,10 +106,11 @@ fuzz: ## every fuzz test, one after another, each for FUZZTIME (10s); what one f
 		fuzz || { in_time && fuzz; } || failed="$$failed $$name"; \
 	done; test -z "$$failed" || { echo "these found something:$$failed"; exit 1; }; }
 
+# The tests of stores run the etcd and the kine that the lab has built; they need nothing else of it, and it waits a lot.
 .PHONY: e2e
 e2e: needs-lab build image bin/lab ## the lab end to end, one proof of each: provision, join, upgrade, faults, remove, backup (root)
-	@go test -vet=off -count=1 -timeout 80m -json ./test/e2e | go run ./test/slowest
-	@go test -vet=off -count=1 ./internal/store # with the kine and etcd that the lab has built
+	@bin/lab build --stores
+	@go test -vet=off -count=1 -timeout 80m -p 2 -json ./test/e2e ./internal/store | go run ./test/slowest
 
 # SHARD=2/6 runs the second of six parts of about the same length.
 SHARD ?=

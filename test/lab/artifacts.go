@@ -69,6 +69,19 @@ func (l *Lab) Build(ctx context.Context) error {
 	return nil
 }
 
+// BuildStores makes the etcd and the kine of the newer version alone, which need no Kubernetes: the tests of the package
+// store run them beside the lab.
+func (l *Lab) BuildStores(ctx context.Context) error {
+	builder, err := l.builder()
+	if err != nil {
+		return err
+	}
+	if err := builder.Stores(ctx, Version); err != nil {
+		return fmt.Errorf("building etcd and kine: %w", err)
+	}
+	return nil
+}
+
 func (l *Lab) artifacts(ctx context.Context, options UpOptions) (artifacts, error) {
 	name := "clusters"
 	if options.HostedOnly {

@@ -1,10 +1,11 @@
 // Command slowest reads the output of `go test -json` on its standard input, prints it as `go test -v` does, and names
-// the ten tests that took longest at its end; of packages without -v, the ten slowest packages:
+// the ten tests that took longest at its end:
 //
 //	go test -json ./test/e2e | go run ./test/slowest
 //
-// With -quiet it leaves out all that passed but the packages' lines. Skipped tests are named at the end, since they
-// showed nothing. Its exit status is 1 when a test has failed, so that a pipe needs no other check.
+// With -quiet it leaves out all that passed but the packages' lines, and of several packages it names the ten slowest
+// instead of their tests. Skipped tests are named at the end, since they showed nothing. Its exit status is 1 when a
+// test has failed, so that a pipe needs no other check.
 package main
 
 import (
@@ -155,10 +156,10 @@ func (r *reporter) settle(key test, action string) {
 	delete(r.kept, key)
 }
 
-// slowest prints the longest durations, of packages where several were tested and of tests otherwise.
+// slowest prints the longest durations, of packages where several were tested quietly and of tests otherwise.
 func (r *reporter) slowest() {
 	all, of := r.tests, "tests"
-	if len(r.packages) > 1 {
+	if r.quiet && len(r.packages) > 1 {
 		all, of = r.packages, "packages"
 	}
 	if len(all) == 0 {

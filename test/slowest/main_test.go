@@ -70,7 +70,7 @@ func TestQuietShowsUnfinishedTests(t *testing.T) {
 	}
 }
 
-func TestOfSeveralPackagesThePackagesAreNamed(t *testing.T) {
+func TestOfSeveralQuietPackagesThePackagesAreNamed(t *testing.T) {
 	var out bytes.Buffer
 	var in strings.Builder
 	for _, name := range strings.Split("abcdefghijkl", "") {
@@ -78,11 +78,16 @@ func TestOfSeveralPackagesThePackagesAreNamed(t *testing.T) {
 		fmt.Fprintf(&in, `{"Action":"pass","Package":%q,"Test":"TestX","Elapsed":1}`+"\n", name)
 		fmt.Fprintf(&in, `{"Action":"pass","Package":%q,"Elapsed":%d}`+"\n", name, seconds)
 	}
-	passed, err := report(strings.NewReader(in.String()), &out, false)
+	passed, err := report(strings.NewReader(in.String()), &out, true)
 	assert.NilError(t, err)
 	assert.Assert(t, passed)
 	assert.Assert(t, strings.HasPrefix(out.String(), "the slowest of 12 packages:\n      9.0 s  k\n"), out.String())
 	assert.Equal(t, strings.Count(out.String(), "\n"), 1+listed)
+
+	out.Reset()
+	_, err = report(strings.NewReader(in.String()), &out, false)
+	assert.NilError(t, err)
+	assert.Assert(t, strings.HasPrefix(out.String(), "the slowest of 12 tests:\n      1.0 s  TestX\n"), out.String())
 }
 
 func TestCompilerErrorIsShown(t *testing.T) {

@@ -9,6 +9,15 @@ import (
 	"strings"
 )
 
+// Stores builds the programs in which control planes of the Kubernetes version keep their objects: etcd and kine.
+func (b *Builder) Stores(ctx context.Context, kubernetes string) error {
+	if _, err := b.buildEtcd(ctx, kubernetes); err != nil {
+		return err
+	}
+	_, err := b.buildKine(ctx)
+	return err
+}
+
 // buildEtcd returns the folder with etcd, etcdctl and etcdutl, which restores snapshots, of the series that goes with
 // the Kubernetes version.
 func (b *Builder) buildEtcd(ctx context.Context, kubernetes string) (string, error) {

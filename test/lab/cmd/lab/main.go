@@ -35,7 +35,7 @@ func command() *cobra.Command {
 	root.AddCommand(
 		up(),
 		simple("down", "Take the lab away; caches and keys stay", (*lab.Lab).Down),
-		simple("build", "Build everything that the lab runs", (*lab.Lab).Build),
+		buildAll(),
 		simple("env", "Print export lines for a shell", func(l *lab.Lab,
 			_ context.Context,
 		) error {
@@ -47,6 +47,18 @@ func command() *cobra.Command {
 		background("run-machine MACHINE", lab.BecomeMachine), background("serve NAME", lab.Serve),
 	)
 	return root
+}
+
+func buildAll() *cobra.Command {
+	var stores bool
+	cmd := simple("build", "Build everything that the lab runs", func(l *lab.Lab, ctx context.Context) error {
+		if stores {
+			return l.BuildStores(ctx)
+		}
+		return l.Build(ctx)
+	})
+	cmd.Flags().BoolVar(&stores, "stores", false, "build etcd and kine alone")
+	return cmd
 }
 
 func simple(use, short string, run func(*lab.Lab, context.Context) error) *cobra.Command {
