@@ -336,9 +336,10 @@ func (s *Simulated) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 			}
 		}
 	}
-	// The connection is gone. A real server leaves its commands to find that out; a test wants none to outlive it.
+	// The connection is gone. A real server leaves its commands to find that out; a test wants none to outlive it, also
+	// below nohup, where they ignore a hangup.
 	if command != nil && command.Process != nil {
-		_ = syscall.Kill(-command.Process.Pid, syscall.SIGHUP)
+		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 	}
 	running.Wait()
 }
