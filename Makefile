@@ -26,10 +26,12 @@ build: bin/argosy bin/executor-plugin bin/argosy-node ## bin/argosy and bin/exec
 FORCE:
 
 # argosy-node is built again each time, which costs nothing when nothing changed; argosy and the plugin embed these files. They
-# get their names when they are whole, since two targets may run side by side.
+# get their names when they are whole, since two targets may run side by side. With the digests beside them, the plugin knows
+# the names that they have on machines without reading 20 MB into its memory.
 cmd/internal/agents/programs/argosy-node-%: FORCE
 	@mkdir -p bin && built=bin/.argosy-node-$*-$$$$ && \
-	$(COMPILE) GOOS=linux GOARCH=$* go build $(GOFLAGS_STATIC) -o $$built ./cmd/argosy-node && mv $$built $@
+	$(COMPILE) GOOS=linux GOARCH=$* go build $(GOFLAGS_STATIC) -o $$built ./cmd/argosy-node && \
+	sha256sum <$$built | cut -c1-64 >$$built.sha256 && mv $$built.sha256 $@.sha256 && mv $$built $@
 
 bin/argosy bin/executor-plugin: bin/%: $(AGENTS) FORCE
 	@$(COMPILE) go build $(GOFLAGS_STATIC) -o $@ ./cmd/$*
