@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -229,7 +230,7 @@ func (a *simulatedArgo) executeAll(step wfv1.WorkflowStep, all []work) []outcome
 
 // expand returns the calls of a step: nothing where its condition is false, and a call for each item.
 func (a *simulatedArgo) expand(group string, step wfv1.WorkflowStep, scope map[string]any) []work {
-	items := []any{nil}
+	items := []*wfv1.Item{nil}
 	if step.WithParam != "" && a.holds(step.When, scope) {
 		items = nil
 		assert.NilError(a.t, json.Unmarshal([]byte(a.replace(step.WithParam, scope)), &items))
@@ -237,15 +238,8 @@ func (a *simulatedArgo) expand(group string, step wfv1.WorkflowStep, scope map[s
 	var all []work
 	for i, item := range items {
 		scope, name := maps.Clone(scope), group+"."+step.Name
-		switch item := item.(type) {
-		case string:
-			scope["item"] = item
-			name = fmt.Sprintf("%s(%d:%s)", name, i, item)
-		case map[string]any:
-			name = fmt.Sprintf("%s(%d:machine:%s)", name, i, item["machine"])
-			for key, value := range item {
-				scope["item."+key] = value
-			}
+		if item != nil {
+			name += fmt.Sprintf("(%d:%s)", i, withoutParentheses.Replace(described(item, scope)))
 		}
 		if !a.holds(step.When, scope) {
 			a.record(name, wfv1.NodeTypeSkipped, step.Template, wfv1.NodeSkipped, "when is false", nil, nil)
@@ -258,6 +252,24 @@ func (a *simulatedArgo) expand(group string, step wfv1.WorkflowStep, scope map[s
 		all = append(all, work{name, step.Template, inputs})
 	}
 	return all
+}
+
+var withoutParentheses = strings.NewReplacer("(", "", ")", "")
+
+// described adds an item of a fan-out to the scope, and returns its part of the names of nodes, as Argo makes them: a
+// string is taken as it is, of a map each key and value, sorted.
+func described(item *wfv1.Item, scope map[string]any) string {
+	if item.GetType() != wfv1.Map {
+		scope["item"] = item.String()
+		return item.String()
+	}
+	var pairs []string
+	for key, value := range item.GetMapVal() {
+		scope["item."+key] = value.String()
+		pairs = append(pairs, key+":"+value.String())
+	}
+	slices.Sort(pairs)
+	return strings.Join(pairs, ",")
 }
 
 // holds evaluates a condition; of Argo's language it knows the part that the templates use.

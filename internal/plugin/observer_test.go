@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	inMain   = "wf[1].join(0:machine:m1)"
+	inMain   = "wf[1].join(0:m1)"
 	inOnExit = "wf.onExit[0].summary"
 )
 
@@ -94,7 +94,7 @@ func TestCancellationFollowsTheTable(t *testing.T) {
 		"step ended by hand": {
 			[]runtime.Object{workflow(nil), taskSet(inOnExit)},
 			"u1",
-			`step "wf[1].join(0:machine:m1)" was ended in workflow "wf"`, "",
+			`step "wf[1].join(0:m1)" was ended in workflow "wf"`, "",
 		},
 		"listed":     {[]runtime.Object{workflow(nil), both}, "u1", "", ""},
 		"no TaskSet": {[]runtime.Object{workflow(nil)}, "u1", "", ""},

@@ -41,11 +41,11 @@ func TestAPlanOfManyMachinesFitsAndKeepsRefusedOnes(t *testing.T) {
 	env, cluster := groupEnv(t, 1)
 	answer, err := env.answer(t.Context(), groupCall, cluster, result)
 	assert.NilError(t, err)
-	var items []struct{ Machine string }
+	var items []string
 	assert.NilError(t, json.Unmarshal([]byte(answer.Outputs["machines"]), &items))
 	fannedOut := 0
 	for _, item := range items {
-		fannedOut += groupLength(item.Machine)
+		fannedOut += groupLength(item)
 	}
 	assert.Equal(t, fannedOut, many, "every machine is fanned out")
 	assert.Assert(t, len(items) <= maxOwnSteps)

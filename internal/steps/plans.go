@@ -84,13 +84,13 @@ func (e *Env) answer(ctx context.Context, call plugin.Call, cluster *config.Clus
 }
 
 // fanOut sets output "machines": an item for each machine, or for each group of many machines. Output "groups" is then
-// the ConfigMap with the groups.
+// the ConfigMap with the groups. Items are plain strings: of a map, Argo writes the keys too into the names of nodes.
 func (e *Env) fanOut(ctx context.Context, call plugin.Call, cluster *config.Cluster, machines []string,
 	result plugin.Result,
 ) error {
-	groups, items := groupsOf(machines, len(machines)), []item{}
+	groups, items := groupsOf(machines, len(machines)), []string{}
 	for _, g := range groups {
-		items = append(items, item{g.name()})
+		items = append(items, g.name())
 	}
 	result.Outputs["machines"], result.Outputs["groups"] = encode(items), ""
 	if len(groups) == len(machines) {
@@ -119,9 +119,4 @@ func (f planFormat[E, A]) lines(entries []E) []string {
 // machineLine is the line of a message about one machine.
 func machineLine(machine string, texts []string) string {
 	return fmt.Sprintf("%s: %s", machine, strings.Join(texts, "; "))
-}
-
-// item is one machine, or one group of machines, that a plan fans out over.
-type item struct {
-	Machine string `json:"machine"`
 }

@@ -127,7 +127,7 @@ func TestThePlanOfARemovalNamesTheNextStep(t *testing.T) {
 		"unreachable": "true",
 	}, m1())
 	assert.NilError(t, err)
-	assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
+	assert.Equal(t, result.Outputs["machines"], `["m1"]`)
 	assert.Equal(t, result.Message, "1 of 1 machines to remove, 0 left already\nafterwards take them out of "+
 		"machines in argosy.yaml, or the next join brings them back")
 }
@@ -142,7 +142,7 @@ func TestARefusedMachineFailsTheDryRunOrItsStep(t *testing.T) {
 		}, alive)
 		assert.NilError(t, err)
 		assert.Equal(t, result.Phase, phase)
-		assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
+		assert.Equal(t, result.Outputs["machines"], `["m1"]`)
 		assert.Assert(t, strings.HasPrefix(result.Message, "0 of 1 machines to remove, 0 left already, 1 "+
 			"can't:\nm1: the kubelet of node m1 reports"), result.Message)
 	}
@@ -167,7 +167,7 @@ func TestAResetWithoutTheClusterDoesNotAskForNodes(t *testing.T) {
 	assert.Equal(t, result.Message, "0 of 1 machines to reset, 1 left already")
 	result, err = callStep(t, map[string]string{"step": "reset-plan", "cluster": "a", "machines": "all"}, m1())
 	assert.NilError(t, err)
-	assert.Equal(t, result.Outputs["machines"], `[{"machine":"m1"}]`)
+	assert.Equal(t, result.Outputs["machines"], `["m1"]`)
 }
 
 func TestParametersOfTheWorkflowOverrideTheFleetsDrainPolicy(t *testing.T) {

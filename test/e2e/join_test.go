@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gotest.tools/v3/assert"
+	"gotest.tools/v3/assert/cmp"
 
 	"argosy.dev/argosy/test/lab"
 )
@@ -18,8 +19,12 @@ func TestOneSubmitJoinsMachinesOfEveryKind(t *testing.T) {
 	resetMachines(t, allMachines...)
 
 	started := time.Now()
-	mustSucceed(t, teamA(), "join", "concurrency=3")
+	first := mustSucceed(t, teamA(), "join", "concurrency=3")
 	assertJoined(t, allMachines...)
+	for _, machine := range allMachines {
+		// As Argo's UI and "argo get" show it.
+		assert.Assert(t, cmp.Regexp(`^join\(\d+:`+machine+`\)\(0\)$`, step(t, first, machine).DisplayName))
+	}
 	assertApproved(t, started, allMachines...)
 	assert.Assert(t, mostAtOnce(t) <= 3, "%d machines worked at once", mostAtOnce(t))
 
