@@ -38,7 +38,7 @@ func TestPodsRunOnlyKnownCommands(t *testing.T) {
 	}
 	for _, want := range []string{
 		"bundle serve", "install-to", "await-end", "store dump", "store prepare",
-		"store load",
+		"store load", "store run-member",
 	} {
 		assert.Assert(t, seen["executor-plugin "+want] > 0, "no pod runs %q: %v", want, seen)
 	}

@@ -28,7 +28,7 @@ func storeCommand() *cobra.Command {
 		Hidden: true,
 	}
 	command.AddCommand(storeDumpCommand(), storeReadCommand(), storePrepareCommand(), storeLoadCommand(),
-		storeReplaceMemberCommand(), storeMaintainCommand())
+		storeReplaceMemberCommand(), storeMaintainCommand(), storeRunMemberCommand())
 	return command
 }
 

@@ -6,6 +6,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -317,18 +318,32 @@ func (p *Provisioner) runEtcd(ctx context.Context, k *certificates.Keys, report 
 	if err != nil {
 		return changes, fmt.Errorf("setting the objects that etcd's pods need: %w", err)
 	}
-	replaced, err := p.replaceLostMember(ctx, report)
-	if err != nil {
-		return changes, err
-	}
-	made, err := p.rollOutEtcd(ctx, digestOf(certs), report)
+	made, err := p.runMembers(ctx, digestOf(certs), report)
 	changes = append(changes, made...)
-	if err != nil || state == store.MemberFounds && !replaced {
+	if err != nil || p.Store().Replicas == 1 {
 		return changes, err
 	}
-	// All members are ready: the next one that comes without its data is refused again, until it is replaced.
-	_, err = p.set(ctx, p.etcdConfig(store.MemberFounds))
+	// All members are ready: from now on one that comes without its data is kept until it is replaced.
+	_, err = p.set(ctx, p.etcdConfig(store.MemberJoins))
 	return changes, err
+}
+
+// runMembers replaces a member without its data and brings all to the documents; again where one turns out to be
+// without data meanwhile.
+func (p *Provisioner) runMembers(ctx context.Context, certsDigest string,
+	report func(string),
+) ([]apply.Change, error) {
+	var changes []apply.Change
+	for attempt := 1; ; attempt++ {
+		if err := p.replaceLostMember(ctx, report); err != nil {
+			return changes, err
+		}
+		made, err := p.rollOutEtcd(ctx, certsDigest, report)
+		changes = append(changes, made...)
+		if !errors.Is(err, errMemberLost) || attempt == replacements {
+			return changes, err
+		}
+	}
 }
 
 // rollOutEtcd has the members' volumes grow, sets the StatefulSet and waits for its pods.

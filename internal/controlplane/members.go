@@ -2,7 +2,9 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,8 +30,8 @@ func (p *Provisioner) etcdConfig(state string) *corev1.ConfigMap {
 	return files
 }
 
-// clusterState returns the value that members find: store.MemberAdded while one of them is being replaced, else
-// store.MemberFounds.
+// clusterState returns the value that members find: store.MemberFounds until all of several were ready once, from then
+// on store.MemberJoins.
 func (p *Provisioner) clusterState(ctx context.Context) (string, error) {
 	name := p.Names().Etcd()
 	held, err := p.Host.CoreV1().ConfigMaps(p.Namespace).Get(ctx, name, metav1.GetOptions{})
@@ -38,72 +40,100 @@ func (p *Provisioner) clusterState(ctx context.Context) (string, error) {
 		return store.MemberFounds, nil
 	case err != nil:
 		return "", fmt.Errorf("reading ConfigMap %q: %w", name, apply.Classify(err))
-	case held.Data[clusterStateKey] == store.MemberAdded:
-		return store.MemberAdded, nil
+	case held.Data[clusterStateKey] == store.MemberJoins:
+		return store.MemberJoins, nil
 	}
 	return store.MemberFounds, nil
 }
 
-// replaceLostMember replaces the member that comes with an empty volume: the others refuse it, since they know it as
-// one that holds their log. They forget it and accept it anew, and go on serving. It reports whether there was one.
-// Nothing else is taken for a lost member: one whose volume is unreachable may come back with its data.
-func (p *Provisioner) replaceLostMember(ctx context.Context, report func(string)) (bool, error) {
+// errMemberLost ends the wait for members when one of them turns out to be without its data.
+var errMemberLost = errclass.With(errclass.Permanent, errors.New("a member of etcd comes with an empty volume"))
+
+// replacements is how often a run replaces a member: one that was replaced may have told nothing new yet.
+const replacements = 3
+
+// replaceLostMember replaces the member that comes with an empty volume, and is kept from starting until the others
+// forget it and accept it anew; they go on serving. Nothing else is taken for a lost member: one whose volume is
+// unreachable may come back with its data.
+func (p *Provisioner) replaceLostMember(ctx context.Context, report func(string)) error {
 	if p.Store().Replicas == 1 {
-		return false, nil
+		return nil
 	}
-	lost, err := p.lostMembers(ctx)
+	names, err := p.lostMembers(ctx)
 	switch {
-	case err != nil || len(lost) == 0:
-		return false, err
-	case len(lost) > 1:
-		return false, errclass.Errorf(errclass.Configuration, "members %s of etcd come with empty volumes, and the "+
+	case err != nil || len(names) == 0:
+		return err
+	case len(names) > 1:
+		return errclass.Errorf(errclass.Configuration, "members %s of etcd come with empty volumes, and the "+
 			"others are no majority: submit deprovision with machines=keep and finalBackup=false, then restore with "+
-			"replaceVolumes=true", strings.Join(lost, ", "))
+			"replaceVolumes=true", strings.Join(names, ", "))
 	}
 	report(fmt.Sprintf("member %s of etcd comes with an empty volume: removing and adding it, while the others serve",
-		lost[0]))
+		names[0]))
 	var done store.Maintained
-	if _, err := p.RunJob(ctx, p.replaceJob(lost[0]), &done, report); err != nil {
-		return false, err
+	if _, err := p.RunJob(ctx, p.replaceJob(names[0]), &done, report); err != nil {
+		return err
 	}
-	if _, err := p.set(ctx, p.etcdConfig(store.MemberAdded)); err != nil {
-		return true, fmt.Errorf("having member %q of etcd join the others: %w", lost[0], err)
+	if _, err := p.set(ctx, p.etcdConfig(store.MemberJoins)); err != nil {
+		return fmt.Errorf("having member %q of etcd join the others: %w", names[0], err)
 	}
-	return true, p.RemoveJobs(ctx, hosted.Maintenance)
+	return p.RemoveJobs(ctx, hosted.Maintenance)
 }
 
-// lostMembers returns the pods of etcd whose last words are that the others know them as members with data.
+// lostMembers returns the pods of etcd's members without their data.
 func (p *Provisioner) lostMembers(ctx context.Context) ([]string, error) {
 	pods, err := p.Host.CoreV1().Pods(p.Namespace).List(ctx,
 		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(p.Names().Selector(hosted.Etcd)).String()})
 	if err != nil {
 		return nil, fmt.Errorf("listing etcd's pods: %w", apply.Classify(err))
 	}
-	var lost []string
+	var names []string
 	for i := range pods.Items {
 		pod := &pods.Items[i]
-		if !started(pod.Status, etcdContainerName) && p.refused(ctx, pod) {
-			lost = append(lost, pod.Name)
+		lastLog := func(current bool) string { return p.LastLogLine(ctx, pod.Name, etcdContainerName, current) }
+		if slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+			return c.Name == etcdContainerName && !started(pod.Status, c.Name) && lost(c, lastLog)
+		}) {
+			names = append(names, pod.Name)
 		}
 	}
-	return lost, nil
+	return names, nil
 }
 
-// refused reports whether a member ended since the others know it as one that holds their log. Its last words are in
-// its status, by the policy of its container; those of a pod from before that had it are in its log.
-func (p *Provisioner) refused(ctx context.Context, pod *corev1.Pod) bool {
-	for _, status := range pod.Status.ContainerStatuses {
-		ended, current := status.State.Terminated, true
-		if ended == nil {
-			ended, current = status.LastTerminationState.Terminated, status.State.Waiting != nil
-		}
-		if status.Name != etcdContainerName || ended == nil {
-			continue
-		}
-		return strings.Contains(ended.Message, store.LostMember) ||
-			strings.Contains(p.LastLogLine(ctx, pod.Name, status.Name, current), store.LostMember)
+// lost reports whether a member of an etcd that exists is without its data, by its last words. lastLog returns the last
+// line of its container's log, of the current run or of the one before.
+//
+//	its container                  its last words                             result
+//	runs                           it is kept, since it has no data           lost
+//	runs again after it ended      the others know it; kept before            it may have been replaced since
+//	runs again after it ended      the others know it; of a pod from before   lost
+//	                               members were kept
+//	ended, or waits                either                                     lost
+//	any                            others, or none                            not lost
+func lost(member corev1.ContainerStatus, lastLog func(current bool) string) bool {
+	runs := member.State.Running != nil
+	if runs && strings.Contains(lastLog(true), store.EmptyMember) {
+		return true
 	}
-	return false
+	ended, current := member.State.Terminated, true
+	if ended == nil {
+		ended, current = member.LastTerminationState.Terminated, member.State.Waiting != nil
+	}
+	if ended == nil {
+		return false
+	}
+	words := lastLine(ended.Message) + "\n" + lastLog(current) // the message depends on the container's policy
+	kept, refused := strings.Contains(words, store.EmptyMember), strings.Contains(words, store.LostMember)
+	if runs {
+		return refused && !kept
+	}
+	return refused || kept
+}
+
+// lastLine returns the last line of a text that is not blank.
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndex(text, "\n")+1:]
 }
 
 // replaceJob replaces a member of etcd.

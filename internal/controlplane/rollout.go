@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"argosy.dev/argosy/internal/apply"
+	"argosy.dev/argosy/internal/controlplane/hosted"
 )
 
 // surgeLimit is how long a second pod may stay unscheduled before the only pod is replaced without it.
@@ -97,6 +99,7 @@ func (p *Provisioner) waitRolledOut(ctx context.Context, wanted *appsv1.Stateful
 }
 
 // notRolledOut returns the reason why a StatefulSet is not rolled out; "" when all its pods are up to date and ready.
+// Of etcd's members, one without its data is errMemberLost: it waits itself, to be replaced.
 func (p *Provisioner) notRolledOut(ctx context.Context, wanted *appsv1.StatefulSet, component string) (string, error) {
 	held, err := p.Host.AppsV1().StatefulSets(p.Namespace).Get(ctx, wanted.Name, metav1.GetOptions{})
 	if err != nil {
@@ -107,6 +110,11 @@ func (p *Provisioner) notRolledOut(ctx context.Context, wanted *appsv1.StatefulS
 		status.UpdatedReplicas == count &&
 		status.Replicas == count && status.CurrentRevision == status.UpdateRevision {
 		return "", nil
+	}
+	if component == hosted.Etcd && count > 1 {
+		if lost, err := p.lostMembers(ctx); err != nil || len(lost) > 0 {
+			return "", cmp.Or(err, errMemberLost)
+		}
 	}
 	text := fmt.Sprintf("%d of %d pods of StatefulSet %s are ready", min(status.ReadyReplicas, status.UpdatedReplicas),
 		count, wanted.Name)

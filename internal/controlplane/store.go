@@ -183,11 +183,30 @@ func (p *Provisioner) etcd(certsDigest string, kept keptOfEtcd) (*appsv1.Statefu
 		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{*claim}
 		keepTemplates(set, kept.claims)
 	}
+	joins := p.Store().Replicas > 1
+	if joins {
+		p.addProgram(&set.Spec.Template.Spec)
+	}
 	if err := p.customizeEtcd(set); err != nil {
 		return nil, err
 	}
+	if joins {
+		container := &set.Spec.Template.Spec.Containers[0]
+		container.Command = append([]string{programPath, "store", "run-member", "--"}, container.Command...)
+	}
 	stamp(set)
 	return set, nil
+}
+
+// addProgram gives a member Argosy's program, which becomes etcd once the others expect this member.
+func (p *Provisioner) addProgram(pod *corev1.PodSpec) {
+	pod.InitContainers = append(pod.InitContainers, p.installProgram())
+	pod.Volumes = append(pod.Volumes, corev1.Volume{
+		Name:         volumeProgram,
+		VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+	})
+	pod.Containers[0].VolumeMounts = append(pod.Containers[0].VolumeMounts,
+		corev1.VolumeMount{Name: volumeProgram, MountPath: programDir, ReadOnly: true})
 }
 
 // spreadMembers keeps two members from one host as long as another host has none: with one host lost, the others still
@@ -232,7 +251,7 @@ func (p *Provisioner) etcdContainer(image string) corev1.Container {
 			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}},
 		},
 		{
-			// read at each start, so that a member which is replaced joins without the others' being restarted
+			// read at each start, so that a member which comes without its data does not found a cluster again
 			Name: store.InitialClusterState,
 			ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
 				LocalObjectReference: corev1.LocalObjectReference{Name: p.Names().Etcd()}, Key: clusterStateKey,

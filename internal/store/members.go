@@ -27,11 +27,11 @@ type Member struct {
 // their log (server/etcdserver/bootstrap.go).
 const LostMember = "has already been bootstrapped"
 
-// InitialClusterState is the environment of a member that tells whether it founds its cluster or was added to it;
-// MemberAdded is its value for one that ReplaceMember added, MemberFounds that for all others.
+// InitialClusterState is the environment of a member that tells whether it founds its cluster, or joins one that
+// exists; AwaitMembership keeps a member that joins until the others expect it.
 const (
 	InitialClusterState = "ETCD_INITIAL_CLUSTER_STATE"
-	MemberAdded         = "existing"
+	MemberJoins         = "existing"
 	MemberFounds        = "new"
 )
 

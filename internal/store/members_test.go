@@ -81,7 +81,7 @@ func TestAMemberWithoutItsVolumeIsReplacedWhileOthersServe(t *testing.T) {
 		reports.Add(1)
 	}), "it can be repeated")
 	assert.Equal(t, reports.Load(), int32(1))
-	replaced := e.start(t, lost, MemberAdded, "--unsafe-no-fsync")
+	replaced := e.start(t, lost, MemberJoins, "--unsafe-no-fsync")
 	stop()
 	count := <-written
 
@@ -106,7 +106,7 @@ func TestAnInterruptedReplacementGoesOn(t *testing.T) {
 		return err
 	}))
 	assert.NilError(t, ReplaceMember(t.Context(), e.access, e.members[lost], func(string) {}))
-	e.start(t, lost, MemberAdded, "--unsafe-no-fsync")
+	e.start(t, lost, MemberJoins, "--unsafe-no-fsync")
 }
 
 func TestAMemberIsNotReplacedWithoutAMajority(t *testing.T) {

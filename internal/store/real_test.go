@@ -119,6 +119,7 @@ type etcds struct {
 	access   Access // of all members
 	members  []Member
 	founders string
+	more     []string // further arguments of all members
 }
 
 // newEtcds makes the addresses and certificates of an etcd; start starts its members.
@@ -140,15 +141,22 @@ func newEtcds(t testing.TB, count int) *etcds {
 	e.access = Access{
 		CACert: at("ca.crt", authority.Cert), Cert: at("etcd.crt", pair.Cert), Key: at("etcd.key", pair.Key),
 	}
-	var founders []string
 	for i := range count {
 		member := Member{Name: fmt.Sprintf("etcd-%d", i), Client: "https://" + free(t), Peer: "http://" + free(t)}
 		e.members = append(e.members, member)
 		e.access.Endpoints = append(e.access.Endpoints, member.Client)
+	}
+	e.found()
+	return e
+}
+
+// found has the members be the founders of their cluster.
+func (e *etcds) found() {
+	var founders []string
+	for _, member := range e.members {
 		founders = append(founders, member.Name+"="+member.Peer)
 	}
 	e.founders = strings.Join(founders, ",")
-	return e
 }
 
 // data is the folder of a member's data.
@@ -157,13 +165,18 @@ func (e *etcds) data(i int) string { return filepath.Join(e.folder, e.members[i]
 // launch starts a member.
 func (e *etcds) launch(t testing.TB, i int, state string, args ...string) *process {
 	t.Helper()
-	return launch(t, built(t, "etcd"), []string{InitialClusterState + "=" + state}, append([]string{
+	return launch(t, built(t, "etcd"), []string{InitialClusterState + "=" + state}, append(e.args(i), args...)...)
+}
+
+// args returns the arguments of a member.
+func (e *etcds) args(i int) []string {
+	return append([]string{
 		"--name=" + e.members[i].Name, "--data-dir=" + e.data(i), "--initial-cluster=" + e.founders,
 		"--listen-client-urls=" + e.members[i].Client, "--advertise-client-urls=" + e.members[i].Client,
 		"--listen-peer-urls=" + e.members[i].Peer, "--initial-advertise-peer-urls=" + e.members[i].Peer,
 		"--client-cert-auth=true", "--trusted-ca-file=" + e.access.CACert, "--cert-file=" + e.access.Cert,
 		"--key-file=" + e.access.Key, "--feature-gates=InitialCorruptCheck=true",
-	}, args...)...)
+	}, e.more...)
 }
 
 // start starts a member, waits until it answers, and returns it with a client that asks it alone.
