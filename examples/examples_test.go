@@ -26,8 +26,18 @@ func TestTheHostedExampleClusterIsValid(t *testing.T) {
 	assert.Equal(t, cluster.ControlPlaneImage(), "ghcr.io/loft-sh/kubernetes:v1.37.2-full")
 }
 
+func TestTheEncryptedExampleClusterIsValid(t *testing.T) {
+	cluster, err := config.Load(t.Context(), config.Dir{Path: "team-c"}, "team-c")
+	assert.NilError(t, err)
+	settings := cluster.Fleet.ControlPlane
+	assert.Equal(t, string(settings.Encryption.Provider), "secretbox")
+	assert.Equal(t, len(settings.Audit.Policy.Rules), 3)
+	assert.Equal(t, len(settings.Archives.Recipients), 1)
+	assert.Equal(t, cluster.Store(), config.Store{Kind: config.StoreEtcd, Replicas: 3})
+}
+
 func TestExamplesContainEverySecretTheyName(t *testing.T) {
-	for _, name := range []string{"team-a", "team-b"} {
+	for _, name := range []string{"team-a", "team-b", "team-c"} {
 		t.Run(name, func(t *testing.T) { namesOnlyShownSecrets(t, name) })
 	}
 }
