@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -173,16 +174,16 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 		}
 		endpoint.Others, endpoint.Alike = append(endpoint.Others, hosts...), hosts
 		var err error
-		if endpoint.Host, err = p.hostAmong(ctx, hosts); err != nil {
+		if endpoint.Host, err = p.hostAmong(ctx, hosts, hosts); err != nil {
 			return endpoint, "", err
 		}
 	case corev1.ServiceTypeNodePort:
-		addresses, err := p.nodeAddresses(ctx)
+		addresses, ready, err := p.nodeAddresses(ctx)
 		if err != nil {
 			return endpoint, "", err
 		}
 		endpoint.Others, endpoint.Alike = append(endpoint.Others, addresses...), addresses
-		if endpoint.Host, err = p.hostAmong(ctx, addresses); err != nil {
+		if endpoint.Host, err = p.hostAmong(ctx, addresses, ready); err != nil {
 			return endpoint, "", err
 		}
 		endpoint.useNodePorts(service)
@@ -204,18 +205,21 @@ func (p *Provisioner) endpointOf(ctx context.Context, service *corev1.Service) (
 	return endpoint, "", nil
 }
 
-// hostAmong returns the address that machines know already, as long as it is one of the Service's, else the first: the
-// first one changes as the host cluster grows or a load balancer gets further addresses, and machines that joined
-// before would be cut off.
-func (p *Provisioner) hostAmong(ctx context.Context, addresses []string) (string, error) {
+// hostAmong returns the address that machines know already, as long as it is one of the Service's that are ready, else
+// the first of these: the first one changes as the host cluster grows or a load balancer gets further addresses, and
+// machines that joined before would have to be moved. Where none is ready, all may be soon.
+func (p *Provisioner) hostAmong(ctx context.Context, addresses, ready []string) (string, error) {
 	known, err := p.knownHost(ctx)
+	if len(ready) == 0 {
+		ready = addresses
+	}
 	switch {
 	case err != nil:
 		return "", err
-	case slices.Contains(addresses, known):
+	case slices.Contains(ready, known):
 		return known, nil
-	case len(addresses) > 0:
-		return addresses[0], nil
+	case len(ready) > 0:
+		return ready[0], nil
 	}
 	return "", nil
 }
@@ -271,34 +275,37 @@ func loadBalancerHosts(service *corev1.Service) []string {
 	return hosts
 }
 
-// nodeAddresses returns the internal addresses of the host cluster's nodes, by node name. All of them serve a NodePort.
-func (p *Provisioner) nodeAddresses(ctx context.Context) ([]string, error) {
+// nodeAddresses returns the internal addresses of the host cluster's nodes, by node name, and of them those of nodes
+// that are Ready. All of them serve a NodePort.
+func (p *Provisioner) nodeAddresses(ctx context.Context) (all, ready []string, err error) {
 	nodes, err := p.Host.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if apierrors.IsForbidden(err) && p.VCluster.ControlPlane.Endpoint != "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if apierrors.IsForbidden(err) {
-		return nil, errclass.Errorf(errclass.Configuration,
+		return nil, nil, errclass.Errorf(errclass.Configuration,
 			"listing the host cluster's nodes, through which a NodePort is reached: %w; bind ClusterRole "+
 				"argosy-node-reader of install/rbac/node-port, or set controlPlane.endpoint and "+
 				"controlPlane.proxy.extraSANs", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listing the host cluster's nodes: %w", apply.Classify(err))
+		return nil, nil, fmt.Errorf("listing the host cluster's nodes: %w", apply.Classify(err))
 	}
-	byNode := map[string]string{}
+	slices.SortFunc(nodes.Items, func(a, b corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
 	for _, node := range nodes.Items {
-		for _, address := range node.Status.Addresses {
-			if address.Type == corev1.NodeInternalIP && byNode[node.Name] == "" {
-				byNode[node.Name] = address.Address
-			}
+		i := slices.IndexFunc(node.Status.Addresses,
+			func(a corev1.NodeAddress) bool { return a.Type == corev1.NodeInternalIP && a.Address != "" })
+		if i < 0 {
+			continue
+		}
+		all = append(all, node.Status.Addresses[i].Address)
+		if slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		}) {
+			ready = append(ready, node.Status.Addresses[i].Address)
 		}
 	}
-	var addresses []string
-	for _, name := range slices.Sorted(maps.Keys(byNode)) {
-		addresses = append(addresses, byNode[name])
-	}
-	return addresses, nil
+	return all, ready, nil
 }
 
 // servingHosts returns the names and addresses of the serving certificate: those at which clients reach the API server,

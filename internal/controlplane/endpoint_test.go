@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -38,15 +39,25 @@ func TestANodePortKeepsTheNodeThatMachinesKnow(t *testing.T) {
 		Type:  corev1.ServiceTypeNodePort,
 		Ports: []corev1.ServicePort{{Name: portAPI, NodePort: 30443}},
 	}}
-	for _, tt := range []struct{ name, server, archived, want string }{
-		{"nobody knows any", "", "", "192.0.2.21"},
-		{"the second node", "https://192.0.2.22:30443", "", "192.0.2.22"},
-		{"a node that is gone", "https://192.0.2.29:30443", "", "192.0.2.21"},
-		{"the second node, by the archive", "", "192.0.2.22:30443", "192.0.2.22"},
+	for _, tt := range []struct{ name, server, archived, ready, want string }{
+		{"nobody knows any", "", "", "ab", "192.0.2.21"},
+		{"the second node", "https://192.0.2.22:30443", "", "ab", "192.0.2.22"},
+		{"a node that is gone", "https://192.0.2.29:30443", "", "ab", "192.0.2.21"},
+		{"the second node, by the archive", "", "192.0.2.22:30443", "ab", "192.0.2.22"},
+		{"a node that is not Ready", "https://192.0.2.22:30443", "", "a", "192.0.2.21"},
+		{"the first node is not Ready", "", "", "b", "192.0.2.22"},
+		{"no node is Ready", "https://192.0.2.22:30443", "", "", "192.0.2.22"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := provisioner(t, controlplanetest.SQLite, controlplanetest.Node("b", "192.0.2.22"),
-				controlplanetest.Node("a", "192.0.2.21"))
+			second, first := controlplanetest.Node("b", "192.0.2.22"), controlplanetest.Node("a", "192.0.2.21")
+			for _, node := range []*corev1.Node{second, first} {
+				if strings.Contains(tt.ready, node.Name) {
+					node.Status.Conditions = []corev1.NodeCondition{
+						{Type: corev1.NodeReady, Status: corev1.ConditionTrue},
+					}
+				}
+			}
+			p := provisioner(t, controlplanetest.SQLite, second, first)
 			p.archived = tt.archived
 			if tt.server != "" {
 				controlplanetest.Add(t, p.Cluster, kubeconfigOf(t, p, tt.server))
@@ -167,8 +178,8 @@ func TestOutcomeNamesTheAddressThatMachinesKnow(t *testing.T) {
 	const says = "API server https://192.0.2.10:443 runs v1.34.4 after 0.0 s: nothing to set\n" +
 		"the control plane is at 192.0.2.10:443 now, and machines that joined before know it at 192.0.2.9:443: have " +
 		"that address lead here " +
-		"(controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or reset these " +
-		"machines and join them again"
+		"(controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or submit " +
+		"reconcile, which moves machines that are cut off"
 	assert.Equal(t, moved.String(), says)
 }
 

@@ -55,13 +55,7 @@ func TestMachinesJoinThroughNodePort(t *testing.T) {
 	message := step(t, mustFail(t, cluster, "provision"), "control-plane").Message
 	assertContains(t, message, "install/rbac/node-port")
 
-	hostKubectl(t, teamA(), "apply", "-k", filepath.Join(env.Source, "install", "rbac", "node-port"))
-	hostKubectl(t, teamA(), "create", "clusterrolebinding", "argosy-node-reader-team-c",
-		"--clusterrole=argosy-node-reader",
-		"--serviceaccount=team-c:argosy-executor-plugin")
-	t.Cleanup(func() {
-		_, _ = env.HostKubectl(context.Background(), "delete", "clusterrolebinding", "argosy-node-reader-team-c")
-	})
+	mayReadHostNodes(t)
 	endpoint := output(t, mustSucceed(t, cluster, "provision"), "endpoint")
 	port := hostKubectl(t, cluster, "get", "service", "team-c", "-o",
 		`jsonpath={.spec.ports[?(@.name=="https")].nodePort}`)
@@ -71,6 +65,59 @@ func TestMachinesJoinThroughNodePort(t *testing.T) {
 	eventuallyReady(t, cluster, "m5")
 	// Logs go through konnectivity's node port.
 	eventuallyPrints(t, cluster, "I", "logs", "-n", "kube-system", "daemonset/kube-proxy")
+}
+
+// mayReadHostNodes gives team-c's plugin the right to read the host cluster's nodes.
+func mayReadHostNodes(t *testing.T) {
+	t.Helper()
+	hostKubectl(t, teamA(), "apply", "-k", filepath.Join(env.Source, "install", "rbac", "node-port"))
+	hostKubectl(t, teamA(), "create", "clusterrolebinding", "argosy-node-reader-team-c",
+		"--clusterrole=argosy-node-reader",
+		"--serviceaccount=team-c:argosy-executor-plugin")
+	t.Cleanup(func() {
+		_, _ = env.HostKubectl(context.Background(), "delete", "clusterrolebinding", "argosy-node-reader-team-c")
+	})
+}
+
+// The host cluster has one node: a second one is an address more of its machine, and a Node whose name comes first.
+func TestMachinesMoveToAnotherHostNode(t *testing.T) {
+	const machine, second, address = "m5", "a-second-host", "10.117.0.19"
+	runOn(t, "host", "ip", "address", "add", address+"/32", "dev", "eth0")
+	node := func(ctx context.Context) error {
+		return env.Apply(ctx, []any{map[string]any{
+			"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": second},
+			"spec": map[string]any{"unschedulable": true},
+		}})
+	}
+	gone := func(ctx context.Context) {
+		_, _ = env.HostKubectl(ctx, "delete", "node", second, "--ignore-not-found")
+		_, _ = env.Lab.Exec(ctx, "host", "ip", "address", "del", address+"/32", "dev", "eth0")
+	}
+	t.Cleanup(func() { gone(context.Background()) })
+	assert.NilError(t, node(t.Context()))
+	cluster := newCluster(t, func(d map[string]any) { site.Set(d, "controlPlane.service.spec.type", "NodePort") },
+		machine)
+	mayReadHostNodes(t)
+	hostKubectl(t, teamA(), "patch", "node", second, "--subresource=status", "-p", `{"status": {
+		"addresses": [{"type": "InternalIP", "address": "`+address+`"}],
+		"conditions": [{"type": "Ready", "status": "True", "reason": "OfTheTest"}]}}`)
+	first := output(t, mustSucceed(t, cluster, "provision"), "endpoint")
+	assert.Assert(t, strings.HasPrefix(first, address+":"), first)
+	mustSucceed(t, cluster, "join")
+	eventuallyReady(t, cluster, machine)
+
+	gone(t.Context())
+	w := mustSucceed(t, cluster, "provision")
+	endpoint := output(t, w, "endpoint")
+	assert.Assert(t, strings.HasPrefix(endpoint, "10.117.0.10:"), endpoint)
+	assertContains(t, step(t, w, "control-plane").Message, "machines that joined before know it at "+first,
+		"submit reconcile, which moves machines that are cut off")
+	w = mustSucceed(t, cluster, "reconcile")
+	assertContains(t, step(t, w, "plan").Message, "/etc/kubernetes/kubelet.conf (restarts kubelet)")
+	assertContains(t, runOn(t, machine, "cat", "/etc/kubernetes/kubelet.conf"), "server: https://"+endpoint)
+	eventuallyReady(t, cluster, machine)
+	eventuallyPrints(t, cluster, "I", "logs", "-n", "kube-system", "daemonset/kube-proxy")
+	assertContains(t, step(t, mustSucceed(t, cluster, "reconcile"), "plan").Message, "0 of 1 machines differ")
 }
 
 func TestBackupAndRestoreInPostgreSQL(t *testing.T) {

@@ -270,34 +270,6 @@ func checkCgroupDriverKept(c *node.Context) error {
 	}
 }
 
-// checkServerChange checks a node whose kubelet has another address of the cluster than the present one. While the
-// cluster answers there too, it returns a remark; else an error, since the node is cut off and a join would only seem
-// to succeed.
-func checkServerChange(ctx context.Context, c *node.Context) (remark string, err error) {
-	j, known := c.Operation.Join, kubeletServer(c.Host)
-	if known == strings.TrimSuffix(j.Server, "/") {
-		return "", nil
-	}
-	asked := *j
-	asked.Server, asked.Requirements.MaxClockSkew = known, 0
-	found := findings{}
-	checkEndpoint(ctx, c.Host, &asked, &found)
-	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
-	}
-	if len(found.problems) == 0 {
-		return fmt.Sprintf(", which it knows at %s; its address is %s now, and it answers at both", known, j.Server),
-			nil
-	}
-	return "", &node.Failure{
-		Err: errclass.Errorf(errclass.Permanent, "the machine is node %s of this cluster already, which it knows at "+
-			"%s, and the cluster is at %s now: %s",
-			j.NodeName, known, j.Server, found.problems[0].text),
-		Hint: "have the old address lead to the cluster again, or reset the machine first (argosy reset) " +
-			"and join it anew",
-	}
-}
-
 // checkOwner refuses a machine of another cluster or owner, and accepts files that an unfinished join of this cluster
 // left.
 func checkOwner(_ context.Context, h *host.Host, j *spec.Join, f *findings) {

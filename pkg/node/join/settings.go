@@ -75,8 +75,9 @@ func writeSettings(h *host.Host, known settings) error {
 	return err
 }
 
-// checkSettings holds when the kubelet has the cluster's kubelet-config and the documents' arguments.
-func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
+// checkSettings holds when the kubelet has the cluster's kubelet-config, the documents' arguments, and an address at
+// which the cluster answers.
+func checkSettings(ctx context.Context, c *node.Context) (bool, string, error) {
 	known, found, err := readSettings(c.Host)
 	if err != nil {
 		return false, "", err
@@ -89,6 +90,13 @@ func checkSettings(_ context.Context, c *node.Context) (bool, string, error) {
 		return false, detail, nil
 	}
 	var wanted []string
+	server, err := serverDiffers(ctx, c)
+	if err != nil {
+		return false, "", err
+	}
+	if server.moves() {
+		wanted = append(wanted, "the cluster's address")
+	}
 	if configDiffers(c, known) {
 		wanted = append(wanted, "its configuration")
 	}
@@ -168,12 +176,22 @@ func applySettings(ctx context.Context, c *node.Context) (string, error) {
 	}
 	rewrite := !found || configDiffers(c, known)
 	wanted, same := wantedFlags(c.Host, known, currentArgs(c))
+	server, err := findServerChange(ctx, c)
+	if err != nil {
+		return "", err
+	}
 	restartDue := known.Restart
 	known.Restart = true
 	if err := writeSettings(c.Host, known); err != nil {
 		return "", err
 	}
 	var done []string
+	if server.moves() { // first, since kubeadm uses it
+		if err := moveKubelet(c.Host, server.present); err != nil {
+			return "", err
+		}
+		done = append(done, "moved to "+server.present)
+	}
 	if rewrite {
 		changed, err := rewriteConfig(ctx, c)
 		if err != nil {

@@ -65,6 +65,56 @@ func Read(h *host.Host, name string) (*Config, error) {
 	return doc.resolve(h, name)
 }
 
+// WithServer returns a kubeconfig with another server in the cluster of its current context; all else stays.
+func WithServer(data []byte, server string) ([]byte, error) {
+	var tree yaml.Node
+	if err := yaml.Unmarshal(data, &tree); err != nil {
+		return nil, fmt.Errorf("reading a kubeconfig: %w", err)
+	}
+	root := &tree
+	if len(root.Content) == 1 {
+		root = root.Content[0]
+	}
+	current := field(root, "current-context")
+	context := field(named(field(root, "contexts"), current), "context")
+	held := field(field(named(field(root, "clusters"), field(context, "cluster")), "cluster"), "server")
+	if held == nil {
+		return nil, errors.New("its current context names no server")
+	}
+	held.SetString(server)
+	changed, err := yaml.Marshal(&tree)
+	if err != nil {
+		return nil, fmt.Errorf("writing a kubeconfig: %w", err)
+	}
+	return changed, nil
+}
+
+// field returns the value of a mapping's key; nil where there is none.
+func field(mapping *yaml.Node, key string) *yaml.Node {
+	if mapping == nil || mapping.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == key {
+			return mapping.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// named returns the entry of a list with this name; nil where there is none.
+func named(list, name *yaml.Node) *yaml.Node {
+	if list == nil || name == nil {
+		return nil
+	}
+	for _, entry := range list.Content {
+		if held := field(entry, "name"); held != nil && held.Value == name.Value {
+			return entry
+		}
+	}
+	return nil
+}
+
 func (d *document) resolve(h *host.Host, name string) (*Config, error) {
 	var config Config
 	var errs []error

@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,4 +67,34 @@ func TestAuthoritiesAreComparedWhileOneIsRotated(t *testing.T) {
 	assert.Equal(t, CADigest([]byte("nonsense")), "")
 	name, _ := Node([]byte(nodetest.NewAuthority(t, "admin").PEM))
 	assert.Equal(t, name, "")
+}
+
+func TestOnlyTheServerOfTheCurrentContextChanges(t *testing.T) {
+	const text = `apiVersion: v1
+kind: Config
+current-context: mine # a comment
+contexts:
+    - name: other
+      context: {cluster: other, user: other}
+    - name: mine
+      context: {cluster: mine, user: mine}
+clusters:
+    - name: other
+      cluster: {server: 'https://gone:6443'}
+    - name: mine
+      cluster:
+        certificate-authority-data: QQ==
+        server: https://gone:6443
+users: [{name: mine, user: {client-certificate: /client.pem}}]
+`
+	changed, err := WithServer([]byte(text), "https://192.0.2.10:6443")
+	assert.NilError(t, err)
+	assert.Equal(t, string(changed), strings.Replace(text, "        server: https://gone:6443",
+		"        server: https://192.0.2.10:6443", 1))
+	for _, text := range []string{"", "[]", "current-context: x", "current-context: x\ncontexts: [{name: x}]"} {
+		_, err := WithServer([]byte(text), "https://192.0.2.10:6443")
+		assert.ErrorContains(t, err, "names no server", text)
+	}
+	_, err = WithServer([]byte("{"), "https://192.0.2.10:6443")
+	assert.ErrorContains(t, err, "reading a kubeconfig")
 }
