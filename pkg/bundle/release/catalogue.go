@@ -35,7 +35,8 @@ type published struct {
 	purl string
 }
 
-// catalogue has all components of bundles and of the control plane's image.
+// catalogue has all components of bundles and of the control plane's image, and at its end programs that are in
+// neither.
 var catalogue = []published{
 	program("kubeadm", assemble.Node),
 	program("kubelet", assemble.Node),
@@ -109,6 +110,36 @@ var catalogue = []published{
 		take:  map[string]string{"proxy-server": "konnectivity-server"},
 		purl:  "pkg:github/kubernetes-sigs/apiserver-network-proxy@v{number}",
 	},
+
+	// Programs that run in clusters, which FetchPrograms fetches for the lab.
+	program("kube-proxy", ""),
+	{
+		name:  "konnectivity-agent",
+		image: "registry.k8s.io/kas-network-proxy/proxy-agent:v{number}",
+		take:  map[string]string{"proxy-agent": "proxy-agent"},
+	},
+	{
+		name:  "flannel",
+		image: "ghcr.io/flannel-io/flannel:v{number}",
+		take:  map[string]string{"opt/bin/flanneld": "flanneld"},
+	},
+	{
+		name: "coredns",
+		url:  github + "coredns/coredns/releases/download/v{number}/coredns_{number}_linux_{arch}.tgz",
+		sums: "{url}.sha256",
+		take: map[string]string{"coredns": "coredns"},
+	},
+	argo("workflow-controller", "workflow-controller"),
+	argo("argoexec", "argoexec"),
+	argo("argocli", "argo"),
+}
+
+// argo is a program of Argo Workflows, which has each in an image of its own.
+func argo(image, name string) published {
+	return published{
+		name: image, image: "quay.io/argoproj/" + image + ":v{number}",
+		take: map[string]string{"bin/" + name: name},
+	}
 }
 
 // program is one of Kubernetes' own.
@@ -137,6 +168,20 @@ func (p published) at(number, arch string) published {
 // archive reports whether the files have to be unpacked.
 func (p published) archive() bool {
 	return strings.HasSuffix(p.url, ".tar.gz") || strings.HasSuffix(p.url, ".tgz")
+}
+
+// Hosts returns the servers that have the components of these names, sorted. Files of github.com come from another one,
+// to which it leads.
+func Hosts(names []string) []string {
+	var hosts []string
+	for _, p := range catalogue {
+		if slices.Contains(names, p.name) {
+			address := strings.TrimPrefix(p.url+p.image, "https://")
+			host, _, _ := strings.Cut(address, "/")
+			hosts = append(hosts, host)
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(hosts)))
 }
 
 // files returns the files of the directory of binaries, sorted.

@@ -70,18 +70,43 @@ func Fetch(ctx context.Context, plan Plan, dir string) ([]assemble.Component, er
 	if err != nil {
 		return nil, err
 	}
-	if plan.Parallel <= 0 {
-		plan.Parallel = defaultParallel
+	return plan.fetch(ctx, list, dir)
+}
+
+// FetchPrograms lays programs out beneath dir, which must exist and be empty, as Fetch does: those of the components
+// that the catalogue has under these names, all of one version, without a "v". Of the plan it takes the only
+// architecture, mirrors, cache, limit and report.
+func FetchPrograms(ctx context.Context, plan Plan, names []string, number, dir string) error {
+	if err := errors.Join(plan.Mirrors.check(), checkArches(plan.Arches)); err != nil {
+		return errclass.With(errclass.Configuration, err)
 	}
-	progress := startProgress(ctx, len(list), plan.Report)
+	arch := plan.Arches[0]
+	var list []wanted
+	for _, name := range names {
+		i := slices.IndexFunc(catalogue, func(p published) bool { return p.name == name })
+		if i < 0 {
+			return errclass.Errorf(errclass.Configuration, "choosing a release: %q is not in the catalogue", name)
+		}
+		list = append(list, wanted{catalogue[i].at(number, arch), arch, number})
+	}
+	_, err := plan.fetch(ctx, list, dir)
+	return err
+}
+
+// fetch fetches the components of a list.
+func (p Plan) fetch(ctx context.Context, list []wanted, dir string) ([]assemble.Component, error) {
+	if p.Parallel <= 0 {
+		p.Parallel = defaultParallel
+	}
+	progress := startProgress(ctx, len(list), p.Report)
 	defer progress.stop()
 	f := &fetcher{
-		mirrors: plan.Mirrors, dir: dir, progress: progress,
-		cache: cache{dir: plan.Cache, progress: progress},
+		mirrors: p.Mirrors, dir: dir, progress: progress,
+		cache: cache{dir: p.Cache, progress: progress},
 	}
 	fetched := make([]assemble.Component, len(list))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(plan.Parallel)
+	group.SetLimit(p.Parallel)
 	for i, w := range list {
 		group.Go(func() error {
 			component, err := f.fetch(ctx, w)

@@ -315,3 +315,38 @@ func TestFetchingEndsWhenItIsCancelled(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, errclass.ClassOf(err), errclass.Cancelled)
 }
+
+func TestProgramsOfOneVersionAreFetchedByName(t *testing.T) {
+	const coredns = "github.com/coredns/coredns/releases/download/v9.8.7/coredns_9.8.7_linux_amd64.tgz"
+	const proxy = "dl.k8s.io/release/v9.8.7/bin/linux/amd64/kube-proxy"
+	server := releasetest.New(t, "amd64")
+	archive := releasetest.Archive(t, "amd64", "", "coredns")
+	server.Put(coredns, archive)
+	server.Put(coredns+".sha256", []byte(releasetest.Digest(archive)+"  release/coredns_9.8.7_linux_amd64.tgz\n"))
+	server.Put(proxy, releasetest.Program("amd64", "kube-proxy"))
+	server.Put(proxy+".sha256", []byte(releasetest.Digest(releasetest.Program("amd64", "kube-proxy"))))
+	for image, program := range map[string]string{
+		"argoproj/argocli": "bin/argo", "argoproj/argoexec": "bin/argoexec",
+		"argoproj/workflow-controller": "bin/workflow-controller", "flannel-io/flannel": "opt/bin/flanneld",
+		"kas-network-proxy/proxy-agent": "proxy-agent",
+	} {
+		server.PutImage(t, image+":v9.8.7", []string{"amd64"}, program)
+	}
+	dir := t.TempDir()
+	names := []string{
+		"argocli", "argoexec", "workflow-controller", "flannel", "konnectivity-agent", "coredns", "kube-proxy",
+	}
+	assert.NilError(t, release.FetchPrograms(t.Context(), plan(t, server, "amd64"), names, "9.8.7", dir))
+	files := []string{"argo", "argoexec", "coredns", "flanneld", "kube-proxy", "proxy-agent", "workflow-controller"}
+	for _, file := range files {
+		got, err := os.ReadFile(filepath.Join(dir, "amd64", file))
+		assert.NilError(t, err)
+		assert.Equal(t, releasetest.Digest(got), releasetest.Digest(releasetest.Program("amd64", file)), file)
+	}
+	assert.Equal(t, len(tree(t, dir)), len(files))
+	hosts := []string{"dl.k8s.io", "ghcr.io", "github.com", "quay.io", "registry.k8s.io"}
+	assert.DeepEqual(t, release.Hosts(names), hosts)
+
+	err := release.FetchPrograms(t.Context(), plan(t, server, "amd64"), []string{"kubelt"}, "9.8.7", t.TempDir())
+	assert.ErrorContains(t, err, `choosing a release: "kubelt" is not in the catalogue`)
+}

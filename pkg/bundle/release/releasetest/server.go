@@ -51,7 +51,8 @@ func at(address string) string {
 
 var placeholder = regexp.MustCompile(`\{[a-z-]+\}`)
 
-// Server is one HTTP server in the place of dl.k8s.io and github.com, and a registry in that of registry.k8s.io.
+// Server is one HTTP server in the place of dl.k8s.io and github.com, and a registry in that of registry.k8s.io,
+// quay.io and ghcr.io.
 type Server struct {
 	files    *httptest.Server
 	registry *httptest.Server
@@ -74,8 +75,8 @@ func New(t testing.TB, arches ...string) *Server {
 		s.publish(t, arch)
 	}
 	s.publishSums(arches)
-	s.publishImage(t, at("pause:{pause}"), arches, "pause")
-	s.publishImage(t, at("kas-network-proxy/proxy-server:v{konnectivity}"), arches, "proxy-server")
+	s.PutImage(t, at("pause:{pause}"), arches, "pause")
+	s.PutImage(t, at("kas-network-proxy/proxy-server:v{konnectivity}"), arches, "proxy-server")
 	return s
 }
 
@@ -85,6 +86,8 @@ func (s *Server) Mirrors() map[string]string {
 		"dl.k8s.io":       s.files.URL + "/dl.k8s.io",
 		"github.com":      s.files.URL + "/github.com",
 		"registry.k8s.io": s.registry.URL,
+		"quay.io":         s.registry.URL,
+		"ghcr.io":         s.registry.URL,
 	}
 }
 
@@ -221,8 +224,8 @@ func (s *Server) publishSums(arches []string) {
 	}
 }
 
-// publishImage puts an image with one program, over a layer with something else.
-func (s *Server) publishImage(t testing.TB, repository string, arches []string, program string) {
+// PutImage publishes an image with one program at that path, over a layer with something else.
+func (s *Server) PutImage(t testing.TB, repository string, arches []string, program string) {
 	t.Helper()
 	index := v1.ImageIndex(empty.Index)
 	for _, arch := range arches {
@@ -230,7 +233,7 @@ func (s *Server) publishImage(t testing.TB, repository string, arches []string, 
 		assert.NilError(t, err)
 		for _, files := range []map[string][]byte{
 			{"etc/passwd": []byte("root:x:0:0:root:/:/none\n")},
-			{program: Program(arch, program)},
+			{program: Program(arch, path.Base(program))},
 		} {
 			content := tarGz(t, files)
 			layer, err := tarball.LayerFromOpener(func() (io.ReadCloser,
