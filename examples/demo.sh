@@ -1,15 +1,10 @@
 #!/usr/bin/env bash
 # Shows the main job for real: one argo submit provisions a control plane, another one joins three clean machines to it, and
-# pods answer through a Service. Run it with `make demo`, as root, on a Debian machine. The first run compiles Kubernetes,
-# containerd and Argo, which takes a while; later ones don't.
+# pods answer through a Service. Run it with `make demo`, as root, on a Debian machine. The first run takes Kubernetes,
+# containerd and Argo from their official releases, verified by checksum, and compiles what it cannot get; later ones find
+# all of it in the cache. ARGOSY_LAB_PROGRAMS=compiled compiles everything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-# The lab is for one at a time. This script runs again below the process that claims it, or ends with the name of who has it.
-if [ -z "${ARGOSY_DEMO_CLAIMED-}" ]; then
-	echo "claiming the lab"
-	ARGOSY_DEMO_CLAIMED=yes exec go run ./test/lab/cmd/lab claim "make demo" examples/demo.sh
-fi
 
 cluster=team-b
 machines=(m1 m2 m3)
@@ -22,9 +17,13 @@ step() {
 	number=$((number + 1))
 	quiet
 	printf '\n\033[1m== [%d/%d] %s\033[0m\n' "$number" "$steps" "$1"
-	# Not a job of this shell, which would report its end.
+	beats "[$number/$steps]"
+}
+
+# beats NAME prints a line about NAME every ten seconds, until quiet. It is no job of this shell, which would report its end.
+beats() {
 	beat=$({
-		while sleep 10 >/dev/null 2>&1; do printf '   … [%d/%d] at work, %d s\n' "$number" "$steps" "$SECONDS"; done
+		while sleep 10 >/dev/null 2>&1; do printf '   … %s at work, %d s\n' "$1" "$SECONDS"; done
 	} >&2 & echo $!)
 }
 
@@ -41,6 +40,17 @@ show() {
 	printf '$ %s\n' "$*"
 	"$@"
 }
+
+# The lab is for one at a time. This script runs again below the process that claims it, or ends with the name of who has it.
+if [ -z "${ARGOSY_DEMO_CLAIMED-}" ]; then
+	echo "compiling the lab's own program; the first time, Go fetches its modules"
+	beats "the lab's program"
+	go build -o /dev/null ./test/lab/cmd/lab
+	quiet
+	echo "claiming the lab"
+	ARGOSY_DEMO_CLAIMED=yes exec go run ./test/lab/cmd/lab claim "make demo" examples/demo.sh
+fi
+export ARGOSY_LAB_PROGRAMS=${ARGOSY_LAB_PROGRAMS:-official}
 
 step "compile Argosy and its image"
 make build image

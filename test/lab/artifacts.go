@@ -49,6 +49,7 @@ func (l *Lab) builder() (*build.Builder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the builder: %w", err)
 	}
+	builder.Official = l.official
 	return builder, nil
 }
 

@@ -23,6 +23,9 @@ func cached[T any](ctx context.Context, l *Lab, name string, paths func(T) []str
 	if err != nil {
 		return known, err
 	}
+	if l.official != nil {
+		name += "-official"
+	}
 	note := filepath.Join(l.cache, "lab", "recalled", name+"-"+key+".json")
 	if text, err := os.ReadFile(note); err == nil && json.Unmarshal(text, &known) == nil && allExist(paths(known)) {
 		return known, nil

@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"argosy.dev/argosy/test/lab/build"
 )
 
 const defaultStateDir = "/var/lib/argosy-lab"
@@ -24,7 +26,9 @@ type Lab struct {
 	cache  string
 	// argo is the version of Argo Workflows, "v3.7.18"; empty in the lab's background processes.
 	argo string
-	log  io.Writer
+	// official takes programs from the releases of their projects; nil compiles them.
+	official *build.Official
+	log      io.Writer
 	// program is the lab command's own file, in processes that are it.
 	program string
 	// claim is the lock of Claim, held as long as the process lives.
@@ -33,7 +37,9 @@ type Lab struct {
 
 // Open finds the lab's folders; it changes nothing and needs no running lab.
 // The state folder is $ARGOSY_LAB_DIR or /var/lib/argosy-lab, and the checkout
-// is the one whose go.mod governs the working directory. $ARGOSY_LAB_ARGO chooses the version of Argo Workflows.
+// is the one whose go.mod governs the working directory. $ARGOSY_LAB_ARGO chooses the version of Argo Workflows, and
+// $ARGOSY_LAB_PROGRAMS where programs come from: "compiled", as without it, or "official", from the releases of their
+// projects as far as they can be had.
 func Open() (*Lab, error) {
 	source, err := checkoutRoot()
 	if err != nil {
@@ -47,7 +53,21 @@ func Open() (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{state: stateDir(), source: source, cache: cache, argo: argo, log: os.Stderr}, nil
+	official, err := officialPrograms(os.Getenv("ARGOSY_LAB_PROGRAMS"))
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{state: stateDir(), source: source, cache: cache, argo: argo, official: official, log: os.Stderr}, nil
+}
+
+func officialPrograms(setting string) (*build.Official, error) {
+	switch setting {
+	case "", "compiled":
+		return nil, nil
+	case "official":
+		return &build.Official{}, nil
+	}
+	return nil, fmt.Errorf("reading ARGOSY_LAB_PROGRAMS: %q is neither compiled nor official", setting)
 }
 
 // openState opens the lab for its own background processes, which must work

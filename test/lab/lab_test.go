@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/internal/addons"
 	"argosy.dev/argosy/pkg/bundle/components"
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/test/lab/build"
 )
 
 func TestMirrorIsThatOfTheMainArchive(t *testing.T) {
@@ -285,6 +286,38 @@ func TestBuildResultIsReusedUntilSourcesChange(t *testing.T) {
 	assert.NilError(t, os.Remove(built))
 	ask()
 	assert.Equal(t, made, 3, "what was built is gone")
+}
+
+func TestWhereProgramsComeFromIsASetting(t *testing.T) {
+	for setting, official := range map[string]bool{"": false, "compiled": false, "official": true} {
+		t.Setenv("ARGOSY_LAB_PROGRAMS", setting)
+		l, err := Open()
+		assert.NilError(t, err)
+		builder, err := l.builder()
+		assert.NilError(t, err)
+		assert.Equal(t, builder.Official != nil, official, setting)
+	}
+	t.Setenv("ARGOSY_LAB_PROGRAMS", "fetched")
+	_, err := Open()
+	assert.ErrorContains(t, err, `reading ARGOSY_LAB_PROGRAMS: "fetched" is neither compiled nor official`)
+}
+
+// The notes of what was built are apart, or one run would use the programs of the other.
+func TestResultsFromReleasesAreRememberedApart(t *testing.T) {
+	made := 0
+	compiled := &Lab{source: t.TempDir(), cache: t.TempDir()}
+	official := &Lab{source: compiled.source, cache: compiled.cache, official: &build.Official{}}
+	for _, folder := range []string{"test/lab", "pkg/bundle"} {
+		assert.NilError(t, os.MkdirAll(filepath.Join(compiled.source, folder), 0o755))
+	}
+	for _, l := range []*Lab{compiled, official, compiled, official} {
+		_, err := cached(t.Context(), l, "thing", func(string) []string { return nil }, func() (string, error) {
+			made++
+			return "built", nil
+		})
+		assert.NilError(t, err)
+	}
+	assert.Equal(t, made, 2)
 }
 
 func TestArgosVersionIsASetting(t *testing.T) {

@@ -24,6 +24,7 @@ func (b *Builder) buildFlannel(ctx context.Context) (string, error) {
 		Module:    hostedModule,
 		Version:   version,
 		Programs:  map[string]string{"flanneld": module},
+		Official:  []string{"flannel"},
 		Tags:      addonsTags(),
 		LinkFlags: []string{"-X", module + "/pkg/version.Version=" + version, "-extldflags", "-static"},
 		// Its UDP backend is C; without cgo it does not compile on amd64.
@@ -62,6 +63,7 @@ func (b *Builder) buildCoreDNS(ctx context.Context) (string, error) {
 		Module:    hostedModule,
 		Version:   version,
 		Programs:  map[string]string{"coredns": "argosy.dev/argosy/test/lab/build/modules/hosted/coredns"},
+		Official:  []string{"coredns"},
 		Tags:      addonsTags(),
 		Versions: []versionCheck{
 			{Call: []string{"coredns", "-version"}, Holds: "CoreDNS-" + strings.TrimPrefix(version, "v")},

@@ -60,6 +60,7 @@ func (b *Builder) argoRecipe(ctx context.Context, version string) (recipe, error
 			"argoexec":            source.module + "/cmd/argoexec",
 			"workflow-controller": source.module + "/cmd/workflow-controller",
 		},
+		Official: []string{"argocli", "argoexec", "workflow-controller"},
 		LinkFlags: []string{
 			"-X", source.module + ".version=" + version,
 			"-X", source.module + ".gitTag=" + version,

@@ -1,8 +1,8 @@
 // Package build makes the programs and images of the lab: Kubernetes, etcd, containerd, runc, the CNI plugins, Argo and
 // the addons of provisioned clusters from their Go modules, container images from those programs, and node bundles.
 // Each result lies in a cache outside the checkout under a key of its inputs, is made when it is absent and left alone
-// when it is there. The package downloads no finished image, no finished program but Debian's, and never writes into
-// the checkout.
+// when it is there. The package downloads no finished program but Debian's, unless Builder.Official is set, and never
+// writes into the checkout.
 package build
 
 import (
@@ -25,6 +25,8 @@ type Builder struct {
 	Cache string
 	// Source is the folder test/lab/build of the checkout, which is only read.
 	Source string
+	// Official has programs taken from releases where that can be done; nil compiles all of them.
+	Official *Official
 	// Log gets a line when a build starts, every 15 seconds while it runs, and when it is done.
 	Log io.Writer
 }
@@ -69,6 +71,13 @@ func cacheFolder() (string, error) {
 func (b *Builder) ensure(ctx context.Context, name, title string, fill func(folder string, p *progress) error) (string,
 	error,
 ) {
+	return b.ensureBy(ctx, building, name, title, fill)
+}
+
+// ensureBy is ensure for work of another kind, which the lines of the log name.
+func (b *Builder) ensureBy(ctx context.Context, kind work, name, title string,
+	fill func(folder string, p *progress) error,
+) (string, error) {
 	entry := filepath.Join(b.Cache, name)
 	if isFolder(entry) {
 		return entry, nil
@@ -90,11 +99,11 @@ func (b *Builder) ensure(ctx context.Context, name, title string, fill func(fold
 	}
 	defer os.RemoveAll(partial)
 
-	p := startProgress(b.Log, title)
+	p := startProgress(b.Log, title, kind)
 	err = fill(partial, p)
 	p.stop()
 	if err != nil {
-		return "", fmt.Errorf("building %s: %w", title, err)
+		return "", fmt.Errorf("%s %s: %w", kind.doing, title, err)
 	}
 	if err := os.Rename(partial, entry); err != nil {
 		return "", fmt.Errorf("keeping %q: %w", entry, err)

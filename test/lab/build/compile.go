@@ -5,6 +5,7 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -39,7 +40,14 @@ func (b *Builder) programs(ctx context.Context, r recipe, extra func(folder stri
 		return "", err
 	}
 	title := r.Component + " " + r.Version
-	return b.ensure(ctx, filepath.Join(r.Component, r.Version+"-"+key), title, func(folder string, p *progress) error {
+	entry := filepath.Join(r.Component, r.Version+"-"+key)
+	if b.Official != nil && len(r.Official) > 0 && !isFolder(filepath.Join(b.Cache, entry)) {
+		folder, err := b.officialPrograms(ctx, r, extra)
+		if !errors.Is(err, errCompile) {
+			return folder, err
+		}
+	}
+	return b.ensure(ctx, entry, title, func(folder string, p *progress) error {
 		if err := b.requirePackages(ctx, r.Packages); err != nil {
 			return err
 		}
@@ -149,9 +157,12 @@ func renamePrograms(r recipe, folder string) error {
 }
 
 // checkStatic refuses programs that need a dynamic linker: such a program runs here, and then not in an image without
-// one or on a machine with an older C library.
-func checkStatic(r recipe, folder string) error {
+// one or on a machine with an older C library. The kubelet of a release is one, and runs on machines alone.
+func checkStatic(r recipe, folder string, except ...string) error {
 	for name := range r.Programs {
+		if slices.Contains(except, name) {
+			continue
+		}
 		program, err := elf.Open(filepath.Join(folder, name))
 		if err != nil {
 			return fmt.Errorf("checking how %q is linked: %w", name, err)

@@ -39,6 +39,7 @@ func (b *Builder) buildEtcd(ctx context.Context, kubernetes string) (string, err
 			"etcdctl": "go.etcd.io/etcd/etcdctl/v3",
 			"etcdutl": "go.etcd.io/etcd/etcdutl/v3",
 		},
+		Official: []string{"etcd"},
 		Versions: []versionCheck{
 			{Call: []string{"etcd", "--version"}, Holds: "etcd Version: " + number},
 			{Call: []string{"etcdctl", "version"}, Holds: "etcdctl version: " + number},
@@ -75,6 +76,7 @@ func (b *Builder) Containerd(ctx context.Context) (string, error) {
 		Module:    "containerd",
 		Version:   version,
 		Programs:  map[string]string{},
+		Official:  []string{"containerd"},
 		LinkFlags: []string{"-X", module + "/version.Version=" + version},
 	}
 	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
@@ -100,6 +102,7 @@ func (b *Builder) Runc(ctx context.Context) (string, error) {
 		Module:    "runc",
 		Version:   version,
 		Programs:  map[string]string{"runc": module},
+		Official:  []string{"runc"},
 		// netgo and osusergo keep the C library's look-ups out, which do not work in a static program.
 		Tags:      []string{"seccomp", "netgo", "osusergo", "urfave_cli_no_docs"},
 		LinkFlags: []string{"-extldflags", "-static"},
@@ -126,6 +129,7 @@ func (b *Builder) CNI(ctx context.Context) (string, error) {
 		Module:    "cni",
 		Version:   version,
 		Programs:  map[string]string{"host-local": module + "/plugins/ipam/host-local"},
+		Official:  []string{"cni-plugins"},
 		LinkFlags: []string{"-X", module + "/pkg/utils/buildversion.BuildVersion=" + version},
 	}
 	for _, name := range []string{"loopback", "bridge"} {

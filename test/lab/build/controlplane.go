@@ -18,6 +18,7 @@ func (b *Builder) buildKine(ctx context.Context) (string, error) {
 		Module:    hostedModule,
 		Version:   version,
 		Programs:  map[string]string{"kine": module},
+		Official:  []string{"kine"},
 		Tags:      append(addonsTags(), "sqlite_omit_load_extension"),
 		LinkFlags: []string{
 			"-X", module + "/pkg/version.Version=" + version, "-X",
@@ -48,7 +49,8 @@ func (b *Builder) buildKonnectivity(ctx context.Context) (string, error) {
 			"konnectivity-server": module + "/cmd/server",
 			"proxy-agent":         module + "/cmd/agent",
 		},
-		Tags: addonsTags(),
+		Official: []string{"konnectivity-server", "konnectivity-agent"},
+		Tags:     addonsTags(),
 		// Neither tells its version, but both tell their flags.
 		Versions: []versionCheck{
 			{Call: []string{"konnectivity-server", "--help"}, Holds: "--uds-name"},

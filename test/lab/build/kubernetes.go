@@ -53,6 +53,7 @@ func (b *Builder) kubernetesRecipe(ctx context.Context, version string) (recipe,
 		"kube-scheduler", "kube-proxy",
 	} {
 		r.Programs[name] = "k8s.io/kubernetes/cmd/" + name
+		r.Official = append(r.Official, name)
 	}
 	return r, nil
 }

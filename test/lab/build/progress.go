@@ -13,10 +13,19 @@ import (
 // heartbeat is the interval between lines of a running build.
 const heartbeat = 15 * time.Second
 
+// work is a kind of work in the words of its lines.
+type work struct{ doing, done string }
+
+var (
+	building = work{"building", "built"}
+	fetching = work{"fetching", "fetched"}
+)
+
 // progress tells of one build in lines of its own, so that the lines of several builds may mix.
 type progress struct {
 	log      io.Writer
 	title    string
+	work     work
 	started  time.Time
 	packages atomic.Int64
 	quit     chan struct{}
@@ -24,9 +33,9 @@ type progress struct {
 	beating  sync.WaitGroup
 }
 
-func startProgress(log io.Writer, title string) *progress {
-	p := &progress{log: log, title: title, started: time.Now(), quit: make(chan struct{})}
-	fmt.Fprintf(log, "%s: building\n", title)
+func startProgress(log io.Writer, title string, kind work) *progress {
+	p := &progress{log: log, title: title, work: kind, started: time.Now(), quit: make(chan struct{})}
+	fmt.Fprintf(log, "%s: %s\n", title, kind.doing)
 	p.beating.Go(p.beat)
 	return p
 }
@@ -39,7 +48,7 @@ func (p *progress) beat() {
 		case <-p.quit:
 			return
 		case <-ticker.C:
-			line := fmt.Sprintf("%s: building, %.0f s", p.title, time.Since(p.started).Seconds())
+			line := fmt.Sprintf("%s: %s, %.0f s", p.title, p.work.doing, time.Since(p.started).Seconds())
 			if n := p.packages.Load(); n > 0 {
 				line += fmt.Sprintf(", %d packages compiled", n)
 			}
@@ -55,7 +64,8 @@ func (p *progress) stop() {
 }
 
 func (p *progress) done(folder string) {
-	fmt.Fprintf(p.log, "%s: built in %.0f s, %.1f MB\n", p.title, time.Since(p.started).Seconds(), megabytes(folder))
+	fmt.Fprintf(p.log, "%s: %s in %.0f s, %.1f MB\n", p.title, p.work.done, time.Since(p.started).Seconds(),
+		megabytes(folder))
 }
 
 func megabytes(folder string) float64 {

@@ -40,6 +40,9 @@ type recipe struct {
 	// file in the dependency, file beneath overlay/.
 	Patched string
 	Patches map[string]string
+	// Official are the names under which pkg/bundle/release has the programs, of the same version; empty where it has
+	// them not. They decide nothing about what is compiled, and are no part of its key.
+	Official []string `json:"-"`
 	// Versions are calls of the programs whose output must hold the text given, or the build counts as failed.
 	Versions []versionCheck
 }
