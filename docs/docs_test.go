@@ -74,6 +74,36 @@ func TestTestsThatPagesNameExist(t *testing.T) {
 	}
 }
 
+// Each cell of a table by version names the test that showed it, or that there is none.
+func TestCellsOfSupportedSystemsNameATest(t *testing.T) {
+	const test = "(1\\.[0-9]+: )?`Test[A-Z]\\w+`"
+	column := regexp.MustCompile(`^([0-9.]+( to [0-9.]+)?|test)$`)
+	cell := regexp.MustCompile("^(" + test + "(, " + test + ")*|not shown|the same|no next one|refused(: .*)?)$")
+	cells := 0
+	var header []string
+	for line := range strings.Lines(read(t, "supported.md")) {
+		row := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			header = nil
+			continue
+		case header == nil:
+			header = row
+			continue
+		case strings.HasPrefix(line, "|--"):
+			continue
+		}
+		assert.Equal(t, len(row), len(header), line)
+		for i, text := range row {
+			if column.MatchString(strings.TrimSpace(header[i])) {
+				cells++
+				assert.Check(t, cell.MatchString(strings.TrimSpace(text)), "%q in %s", text, line)
+			}
+		}
+	}
+	assert.Assert(t, cells > 40, "only %d cells", cells)
+}
+
 // A page that names a test which is gone promises too much.
 func TestTestsOfTheThreatModelExist(t *testing.T) {
 	declared := declaredTests(t)
