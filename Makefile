@@ -85,6 +85,7 @@ UNIT := ./cmd/... ./internal/... ./pkg/... ./install/... ./charts/... ./workflow
 .PHONY: test
 test: needs-test $(AGENTS) ## what needs no lab: unit tests, bad input, generated files
 	@$(COMPILE) go test -vet=off -json $(UNIT) | go run ./test/slowest -quiet
+	@cd test/rules && $(COMPILE) go test -vet=off . # a module of its own, with what Prometheus needs
 
 # What a target needs of Debian is installed, or named, before anything is compiled.
 .PHONY: needs-test needs-lab needs-vm needs-docs
