@@ -15,6 +15,7 @@ import (
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"gotest.tools/v3/assert"
 	is "gotest.tools/v3/assert/cmp"
 	"helm.sh/helm/v3/pkg/action"
@@ -168,6 +169,7 @@ func TestEveryRenderedObjectDecodesStrictlyIntoItsType(t *testing.T) {
 	assert.NilError(t, scheme.AddToScheme(types))
 	assert.NilError(t, wfv1.AddToScheme(types))
 	assert.NilError(t, apiextensionsv1.AddToScheme(types))
+	assert.NilError(t, monitoringv1.AddToScheme(types))
 	for name, values := range map[string]map[string]any{"defaults": nil, "everything": everything(t)} {
 		t.Run(name, func(t *testing.T) {
 			for key, text := range render(t, values) {
@@ -231,6 +233,13 @@ func TestDefaultValuesRenderWhatTheKustomizationInstalls(t *testing.T) {
 		"with provision": {
 			map[string]any{"rbac": map[string]any{"provision": true}},
 			[]string{"install", "install/rbac/provision"},
+		},
+		"with monitoring": {
+			map[string]any{
+				"exporter":   map[string]any{"create": true},
+				"monitoring": map[string]any{"serviceMonitor": true, "prometheusRule": true, "dashboard": true},
+			},
+			[]string{"install", "install/exporter", "install/monitoring"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -464,6 +473,8 @@ func TestWrongValuesAreRefusedBeforeAnythingIsRendered(t *testing.T) {
 		"unknown value":           {`image: {tagg: v1}`, "tagg"},
 		"unknown switch":          {`rbac: {provison: true}`, "provison"},
 		"text for a switch":       {`plugin: {create: "yes"}`, "create"},
+		"number for a label":      {`monitoring: {labels: {release: 1}}`, "release"},
+		"unknown monitoring":      {`monitoring: {rules: true}`, "rules"},
 		"level of no PodSecurity": {`podSecurity: {enforce: strict}`, "enforce"},
 		"digest of no sum":        {`image: {digest: latest}`, "digest"},
 		"key of vcluster.yaml":    {`clusters: {a: {vcluster: {privateNodes: {enable: true}}, fleet: {}}}`, "enable"},

@@ -21,13 +21,17 @@ const chartFolder = "argosy"
 
 // copies are files of the chart, and those of the checkout that they are copies of.
 var copies = map[string]string{
-	"files/crd.yaml":                  "install/crd/clusterstates.argosy.dev.yaml",
-	"files/plugin.yaml":               "install/plugin/argosy-executor-plugin-configmap.yaml",
-	"files/rbac/argo-controller.yaml": "install/argo/taskset-status.yaml",
-	"files/rbac/executor-plugin.yaml": "install/rbac/executor-plugin.yaml",
-	"files/rbac/node-port.yaml":       "install/rbac/node-port/node-reader.yaml",
-	"files/rbac/provision.yaml":       "install/rbac/provision/role.yaml",
-	"files/rbac/workflow.yaml":        "install/rbac/workflow.yaml",
+	"files/crd.yaml":                       "install/crd/clusterstates.argosy.dev.yaml",
+	"files/exporter.yaml":                  "install/exporter/exporter.yaml",
+	"files/monitoring/dashboard.json":      "install/monitoring/dashboard.json",
+	"files/monitoring/rules.yaml":          "install/monitoring/rules.yaml",
+	"files/monitoring/servicemonitor.yaml": "install/monitoring/servicemonitor.yaml",
+	"files/plugin.yaml":                    "install/plugin/argosy-executor-plugin-configmap.yaml",
+	"files/rbac/argo-controller.yaml":      "install/argo/taskset-status.yaml",
+	"files/rbac/executor-plugin.yaml":      "install/rbac/executor-plugin.yaml",
+	"files/rbac/node-port.yaml":            "install/rbac/node-port/node-reader.yaml",
+	"files/rbac/provision.yaml":            "install/rbac/provision/role.yaml",
+	"files/rbac/workflow.yaml":             "install/rbac/workflow.yaml",
 }
 
 func main() {
@@ -90,8 +94,12 @@ func listed(folder string) (map[string][]byte, error) {
 // free are the values whose schema is Kubernetes' or Argo's, which check it when the object is created.
 var free = map[string]bool{
 	"imagePullSecrets": true, "plugin.resources": true, "plugin.extraEnv": true, "workflowTemplates.spec": true,
-	"serviceAccount.annotations": true, "networkPolicy.egress": true,
+	"serviceAccount.annotations": true, "networkPolicy.egress": true, "exporter.resources": true,
+	"exporter.scrapers": true,
 }
+
+// labels are the values that map text to text, as labels of Kubernetes do.
+var labels = map[string]bool{"monitoring.labels": true, "monitoring.dashboardLabels": true}
 
 // patterns are the forms of values that are text.
 var patterns = map[string]string{
@@ -155,6 +163,9 @@ func valueSchema(value *yaml.Node, path string) (map[string]any, error) {
 		return map[string]any{"type": "array", "items": map[string]any{"type": "string"}}, nil
 	case free[path]:
 		return map[string]any{"type": "object"}, nil
+	case labels[path]:
+		text := map[string]any{"type": "string"}
+		return map[string]any{"type": "object", "additionalProperties": text}, nil
 	case value.Kind == yaml.MappingNode:
 		return section(value, path)
 	case value.Tag == "!!bool":

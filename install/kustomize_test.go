@@ -8,8 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -105,6 +111,32 @@ func TestOneImagesEntryInAnOverlayChangesTheImageEverywhere(t *testing.T) {
 			assert.NilError(t, os.WriteFile(filepath.Join(overlay, "kustomization.yaml"), fmt.Appendf(nil,
 				"%sresources: [../install]\n%stransformers: [../install/image-in-text]\n", prefix, images), 0o600))
 			assertImage(t, render(t, overlay), ownImage)
+		})
+	}
+}
+
+// The Go types of the kinds know every field of what users apply.
+func TestEveryKustomizationRendersObjectsThatDecodeStrictly(t *testing.T) {
+	types := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		scheme.AddToScheme, wfv1.AddToScheme, apiextensionsv1.AddToScheme, monitoringv1.AddToScheme,
+	} {
+		assert.NilError(t, add(types))
+	}
+	for folder, want := range map[string]int{
+		".": 21, "crd": 1, "exporter": 5, "monitoring": 3, "rbac/provision": 2, "rbac/node-port": 1, "argo": 2,
+	} {
+		t.Run(folder, func(t *testing.T) {
+			rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
+			assert.NilError(t, err)
+			for _, resource := range rendered.Resources() {
+				text, err := resource.AsYAML()
+				assert.NilError(t, err)
+				object, err := types.New(schema.FromAPIVersionAndKind(resource.GetApiVersion(), resource.GetKind()))
+				assert.NilError(t, err, resource.CurId())
+				assert.NilError(t, yaml.UnmarshalStrict(text, object), "%s:\n%s", resource.CurId(), text)
+			}
+			assert.Equal(t, rendered.Size(), want)
 		})
 	}
 }
