@@ -71,6 +71,14 @@ var (
 	operationSuccess = metric("cluster_operation_success",
 		"Whether the last operation of a kind on the cluster as a whole succeeded (1) or not (0).", "operation")
 
+	machineOperations = metric("cluster_machine_operations_total",
+		"Ended operations on machines, by success or the class of their error.", "operation", "result")
+	machineRetries = metric("cluster_machine_retries_total",
+		"Repeated attempts of operations on machines, by the class of their error.", "operation", "class")
+	machineBytes  = metric("cluster_machine_received_bytes_total", "Bytes that machines received.", "operation")
+	phaseDuration = metric("cluster_machine_phase_duration_seconds",
+		"How long phases took on machines where they did work.", "operation", "phase")
+
 	machineInfo = metric("machine_info", "A machine, with its node, version and state.", "machine", "node", "version",
 		"state")
 	machineDuration = metric("machine_operation_duration_seconds", "How long the last operation on a machine took.",
@@ -82,7 +90,7 @@ var (
 var Metrics = []*prometheus.Desc{
 	scraped, info, condition, machines, versions, drifted, omitted, expiry, backupTime, backupSize, rolloutStart,
 	rolloutMachines, rolloutUpgraded, rolloutFailed, rolloutHalted, operationTime, operationDuration, operationSuccess,
-	machineInfo, machineDuration, machineTime,
+	machineOperations, machineRetries, machineBytes, phaseDuration, machineInfo, machineDuration, machineTime,
 }
 
 // Describe implements prometheus.Collector.
@@ -126,6 +134,11 @@ func (c cluster) gauge(desc *prometheus.Desc, value float64, labels ...string) {
 		append([]string{c.namespace, c.name}, labels...)...)
 }
 
+func (c cluster) counter(desc *prometheus.Desc, value int64, labels ...string) {
+	c.out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value),
+		append([]string{c.namespace, c.name}, labels...)...)
+}
+
 func (c cluster) send(status *state.Status) {
 	hosted := "false"
 	if status.Hosted {
@@ -138,6 +151,9 @@ func (c cluster) send(status *state.Status) {
 		}
 	}
 	c.sendMachines(status)
+	for i := range status.Totals {
+		c.sendTotal(&status.Totals[i])
+	}
 	for _, one := range status.Certificates {
 		c.gauge(expiry, seconds(one.Ends), one.Name)
 	}
@@ -183,6 +199,22 @@ func (c cluster) sendMachines(status *state.Status) {
 	}
 	c.gauge(drifted, float64(differing))
 	c.gauge(omitted, float64(status.Omitted))
+}
+
+// sendTotal sends the counters of one operation. A summary has the sum and the number of a phase's durations.
+func (c cluster) sendTotal(total *state.Total) {
+	c.counter(machineOperations, total.Succeeded, total.Operation, "succeeded")
+	for _, one := range total.Failed {
+		c.counter(machineOperations, one.Count, total.Operation, one.Class)
+	}
+	for _, one := range total.Retries {
+		c.counter(machineRetries, one.Count, total.Operation, one.Class)
+	}
+	c.counter(machineBytes, total.Bytes, total.Operation)
+	for _, phase := range total.Phases {
+		c.out <- prometheus.MustNewConstSummary(phaseDuration, uint64(max(phase.Count, 0)), phase.Seconds, nil,
+			c.namespace, c.name, total.Operation, phase.Name)
+	}
 }
 
 func boolean(value bool) float64 {

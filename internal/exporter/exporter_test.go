@@ -17,6 +17,7 @@ import (
 
 	"argosy.dev/argosy/internal/exporter"
 	"argosy.dev/argosy/internal/state"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // stored is a Lister; nil fails.
@@ -41,10 +42,14 @@ func cluster() stored {
 		state.RolloutBegan(state.Rollout{Version: "v1.35.1", Started: metav1.NewTime(at), Machines: 2}),
 		state.Ended(state.End{
 			Machine: "m1", Node: "n1", Operation: state.OperationUpgrade, Version: "v1.35.1", State: state.Ready,
-			At: at, Took: time.Minute,
+			At: at, Took: time.Minute, Retries: map[errclass.Class]int{errclass.Transient: 2}, Bytes: 4096,
+			Phases: []state.PhaseTotal{
+				{Name: "drain", Count: 1, Seconds: 12.5}, {Name: "ready", Count: 1, Seconds: 3},
+			},
 		}),
 		state.Ended(state.End{
 			Machine: "m2", Operation: state.OperationUpgrade, Version: "v1.34.4", State: state.Failed, At: at,
+			Failed: errclass.Configuration, Phases: []state.PhaseTotal{{Name: "drain", Count: 1, Seconds: 2}},
 		}),
 		state.Operated(state.Operation{Name: "backup", Succeeded: true, When: metav1.NewTime(at), Seconds: 7}),
 		state.BackedUp(state.Backup{Archive: "a", When: metav1.NewTime(at), Bytes: 1024}),
@@ -109,6 +114,30 @@ argosy_machine_operation_duration_seconds{cluster="a",machine="m2",namespace="te
 		"argosy_cluster_certificate_expiry_timestamp_seconds", "argosy_cluster_rollout_upgraded_machines",
 		"argosy_cluster_rollout_failed_machines", "argosy_cluster_operation_duration_seconds",
 		"argosy_machine_operation_duration_seconds"))
+}
+
+func TestWorkOnMachinesIsCountedByOperation(t *testing.T) {
+	const want = `
+# HELP argosy_cluster_machine_operations_total Ended operations on machines, by success or the class of their error.
+# TYPE argosy_cluster_machine_operations_total counter
+argosy_cluster_machine_operations_total{cluster="a",namespace="team-a",operation="upgrade",result="configuration"} 1
+argosy_cluster_machine_operations_total{cluster="a",namespace="team-a",operation="upgrade",result="succeeded"} 1
+# HELP argosy_cluster_machine_phase_duration_seconds How long phases took on machines where they did work.
+# TYPE argosy_cluster_machine_phase_duration_seconds summary
+argosy_cluster_machine_phase_duration_seconds_sum{cluster="a",namespace="team-a",operation="upgrade",phase="drain"} 14.5
+argosy_cluster_machine_phase_duration_seconds_count{cluster="a",namespace="team-a",operation="upgrade",phase="drain"} 2
+argosy_cluster_machine_phase_duration_seconds_sum{cluster="a",namespace="team-a",operation="upgrade",phase="ready"} 3
+argosy_cluster_machine_phase_duration_seconds_count{cluster="a",namespace="team-a",operation="upgrade",phase="ready"} 1
+# HELP argosy_cluster_machine_received_bytes_total Bytes that machines received.
+# TYPE argosy_cluster_machine_received_bytes_total counter
+argosy_cluster_machine_received_bytes_total{cluster="a",namespace="team-a",operation="upgrade"} 4096
+# HELP argosy_cluster_machine_retries_total Repeated attempts of operations on machines, by the class of their error.
+# TYPE argosy_cluster_machine_retries_total counter
+argosy_cluster_machine_retries_total{class="transient",cluster="a",namespace="team-a",operation="upgrade"} 2
+`
+	assert.NilError(t, testutil.CollectAndCompare(collector(cluster()), strings.NewReader(want),
+		"argosy_cluster_machine_operations_total", "argosy_cluster_machine_phase_duration_seconds",
+		"argosy_cluster_machine_received_bytes_total", "argosy_cluster_machine_retries_total"))
 }
 
 func TestAHostClusterThatAnswersNotIsShown(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"argosy.dev/argosy/pkg/errclass"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -104,11 +105,24 @@ type End struct {
 	Message       string
 	At            time.Time
 	Took          time.Duration
+	// Skipped operations did nothing, and are not counted.
+	Skipped bool
+	// Failed is the class of the error; empty for a success.
+	Failed errclass.Class
+	// Retries of attempts by the class of their error.
+	Retries map[errclass.Class]int
+	// Bytes that the machine received.
+	Bytes int64
+	// Phases that did work, with their seconds in all attempts.
+	Phases []PhaseTotal
 }
 
 // Ended records the end of an operation on a machine.
 func Ended(end End) Change {
 	return func(status *Status) {
+		if !end.Skipped {
+			status.count(end)
+		}
 		row := status.machine(end.Machine)
 		recovered := end.State == "" && row.State == Failed && row.Operation == end.Operation
 		row.State, row.Operation = cmp.Or(end.State, row.State), end.Operation

@@ -33,6 +33,8 @@ type Status struct {
 	Backup *Backup `json:"backup,omitempty"`
 	// Certificates end; each name is there once.
 	Certificates []Certificate `json:"certificates,omitempty"`
+	// Totals of the operations on machines, in the order of their names.
+	Totals []Total `json:"totals,omitempty"`
 	// Machines are the rows, in the order of their names.
 	Machines []Machine `json:"machines,omitempty"`
 	// Omitted is how many machines there was no room for.
@@ -92,6 +94,34 @@ type Operation struct {
 	Workflow string `json:"workflow,omitempty"`
 	// Message of a failure, one line.
 	Message string `json:"message,omitempty"`
+}
+
+// Total sums up the operations of one kind on the machines of a cluster, since its state was made. It counts those that
+// ended while a plugin followed them. A write whose answer is lost may count them twice.
+type Total struct {
+	// Operation is the name of the step, e.g. "join".
+	Operation string `json:"operation"`
+	Succeeded int64  `json:"succeeded,omitempty"`
+	// Failed by the class of the error, and Retries of attempts by that of theirs.
+	Failed  []ClassTotal `json:"failed,omitempty"`
+	Retries []ClassTotal `json:"retries,omitempty"`
+	// Bytes that machines received.
+	Bytes int64 `json:"bytes,omitempty"`
+	// Phases that did work, in the order in which they were first seen.
+	Phases []PhaseTotal `json:"phases,omitempty"`
+}
+
+// ClassTotal is a number of errors of one class.
+type ClassTotal struct {
+	Class string `json:"class"`
+	Count int64  `json:"count"`
+}
+
+// PhaseTotal is how often a phase did work, and how long in all.
+type PhaseTotal struct {
+	Name    string  `json:"name"`
+	Count   int64   `json:"count"`
+	Seconds float64 `json:"seconds"`
 }
 
 // Rollout is an upgrade of machines.

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/internal/state"
+	"argosy.dev/argosy/pkg/errclass"
 )
 
 // evaluated is the status that changes make, at a time.
@@ -255,6 +256,9 @@ func checkFields(t *testing.T, path string, of reflect.Type, schema property) {
 		assert.Equal(t, schema.Type, "array", path)
 		checkFields(t, path+"[]", of.Elem(), *schema.Items)
 		return
+	case of.Kind() == reflect.Float64:
+		assert.Equal(t, schema.Type, "number", path)
+		return
 	case of.Kind() != reflect.Struct:
 		want := map[reflect.Kind]string{reflect.String: "string", reflect.Bool: "boolean"}[of.Kind()]
 		assert.Check(t, schema.Type == want || want == "" && schema.Type == "integer", "%s is %q", path, schema.Type)
@@ -286,4 +290,41 @@ func TestAStatusIsReadAsItWasWritten(t *testing.T) {
 	again, err := json.Marshal(read)
 	assert.NilError(t, err)
 	assert.Equal(t, string(again), string(text))
+}
+
+func TestTotalsSumUpTheOperationsOfAKind(t *testing.T) {
+	end := func(operation string, failed errclass.Class, phases ...state.PhaseTotal) state.Change {
+		return state.Ended(state.End{
+			Machine: "m1", Operation: operation, At: at, Failed: failed, Bytes: 10, Phases: phases,
+			Retries: map[errclass.Class]int{errclass.Transient: 1},
+		})
+	}
+	phase := func(name string, seconds float64) state.PhaseTotal {
+		return state.PhaseTotal{Name: name, Count: 1, Seconds: seconds}
+	}
+	skipped := state.Ended(state.End{Machine: "m1", Operation: "reset", At: at, Skipped: true})
+	held := evaluated(at, end("upgrade", "", phase("drain", 1.5), phase("kubelet", 2)), end("join", ""), skipped,
+		end("upgrade", errclass.Permanent, phase("kubelet", 3)), end("upgrade", errclass.Cancelled))
+	retries := func(number int64) []state.ClassTotal { return []state.ClassTotal{{Class: "transient", Count: number}} }
+	assert.DeepEqual(t, held.Totals, []state.Total{
+		{Operation: "join", Succeeded: 1, Retries: retries(1), Bytes: 10},
+		{
+			Operation: "upgrade", Succeeded: 1, Failed: []state.ClassTotal{{"cancelled", 1}, {"permanent", 1}},
+			Retries: retries(3), Bytes: 30,
+			Phases: []state.PhaseTotal{{"drain", 1, 1.5}, {"kubelet", 2, 5}},
+		},
+	})
+}
+
+// A conflict has changes applied twice, to two readings of one status.
+func TestTotalsOfAnEarlierStatusStay(t *testing.T) {
+	change := state.Ended(state.End{
+		Machine: "m1", Operation: "join", At: at, Failed: errclass.Transient,
+		Phases: []state.PhaseTotal{{"kubelet", 1, 1}},
+	})
+	first := evaluated(at, change)
+	second := first
+	change(&second)
+	assert.DeepEqual(t, first.Totals, evaluated(at, change).Totals)
+	assert.Equal(t, second.Totals[0].Phases[0].Count, int64(2))
 }

@@ -102,11 +102,11 @@ func (e *Env) workSafely(ctx context.Context, w *groupWork, machine config.Machi
 			err = fmt.Errorf("the argosy plugin has a bug and panicked: %v", cause)
 		}
 	}()
-	work := func() (plugin.Result, error) {
+	work := func(ctx context.Context) (plugin.Result, error) {
 		return w.do(ctx, machine, func(text string) { w.tell(machine.Name, text) })
 	}
 	if e.State == nil {
-		return work()
+		return work(ctx)
 	}
 	return recordedStep{w.step, e}.onMachine(ctx, w.call, w.cluster.Name, machine.Name, work)
 }

@@ -51,7 +51,7 @@ func (e *Env) machineExecution(call plugin.Call, in machineInput, step plugin.St
 			}
 			limiter := e.limiterFor(call, in.Cluster, limit)
 			work := func(ctx context.Context, machine config.Machine, report func(string)) (plugin.Result, error) {
-				return do(ctx, machine, limiter, operation.AsText(report))
+				return do(ctx, machine, limiter, operation.Timed(ctx, operation.AsText(report)))
 			}
 			if isGroup(in.Machine) {
 				members, err := e.members(ctx, call, in, cluster)

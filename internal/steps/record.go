@@ -10,7 +10,9 @@ import (
 
 	"argosy.dev/argosy/internal/plugin"
 	"argosy.dev/argosy/internal/state"
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 // recordedStep records how a step went in the state of its cluster. That never fails the step.
@@ -58,7 +60,9 @@ func (s recordedStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			return execution, nil // each of its machines is recorded
 		}
 		execution.Run = func(ctx context.Context, report func(string)) (plugin.Result, error) {
-			return s.onMachine(ctx, call, cluster, machine, func() (plugin.Result, error) { return run(ctx, report) })
+			return s.onMachine(ctx, call, cluster, machine, func(ctx context.Context) (plugin.Result, error) {
+				return run(ctx, report)
+			})
 		}
 		return execution, nil
 	}
@@ -70,33 +74,38 @@ func (s recordedStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 
 // onMachine records the begin and the end of work on a machine.
 func (s recordedStep) onMachine(ctx context.Context, call plugin.Call, cluster, machine string,
-	run func() (plugin.Result, error),
+	run func(ctx context.Context) (plugin.Result, error),
 ) (plugin.Result, error) {
 	step, known := machineSteps[s.Name()]
 	if !known {
-		return run()
+		return run(ctx)
 	}
 	started := time.Now()
 	if step.changes {
 		s.env.record(call, cluster, state.Began(machine, s.Name(), started))
 	}
-	result, err := run()
+	measured, measurements := operation.Measuring(ctx)
+	result, err := run(measured)
 	if detached(ctx) {
 		return result, err
 	}
 	end := state.End{
 		Machine: machine, Operation: s.Name(), State: step.after, Node: result.Outputs["node"],
 		Version: result.Outputs["version"], Message: result.Message, At: time.Now(), Took: time.Since(started),
+		Retries: measurements.Retries(), Bytes: measurements.Bytes(),
+	}
+	for _, phase := range measurements.Phases() {
+		end.Phases = append(end.Phases, state.PhaseTotal{Name: phase.Name, Count: 1, Seconds: phase.Seconds})
 	}
 	switch {
 	case err != nil:
-		end.State, end.Message = state.Failed, err.Error()
+		end.State, end.Message, end.Failed = state.Failed, err.Error(), errclass.ClassOf(err)
 		event := failureOf(s.Name(), err)
 		s.env.State.Event(call.Workflow.Namespace, cluster, event)
 	case result.Phase == plugin.Failed:
-		end.State = state.Failed
+		end.State, end.Failed = state.Failed, errclass.Permanent
 	case result.Phase == plugin.Skipped:
-		end.Version = "" // it has the one of before
+		end.Version, end.Skipped = "", true // it has the version of before
 	case result.Outputs["changed"] == "true":
 		s.env.State.Event(call.Workflow.Namespace, cluster, successOf(s.Name(), machine+": "+result.Message))
 	}

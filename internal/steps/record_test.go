@@ -108,6 +108,8 @@ func TestAFailedJoinIsInTheStateOfItsCluster(t *testing.T) {
 	assert.Equal(t, string(status.Machines[0].State)+" "+status.Machines[0].Operation, "Failed join")
 	assert.Assert(t, meta.IsStatusConditionFalse(status.Conditions, state.ConditionReady))
 	assert.DeepEqual(t, r.events(t, r.host), []string{"JoinFailed ClusterState/a"})
+	assert.Equal(t, status.Totals[0].Operation, "join")
+	assert.Equal(t, len(status.Totals[0].Failed), 1)
 }
 
 func TestAVerificationRecordsVersionsAndNodes(t *testing.T) {

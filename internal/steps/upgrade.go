@@ -286,7 +286,7 @@ func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		plan rollout.Plan, report func(string),
 	) (plugin.Result, error) {
 		limiter := s.env.limiterFor(call, upgrader.Cluster.Name, upgrader.Cluster.Fleet.Limits.Concurrency)
-		staged, err := upgrader.Stage(ctx, machine, plan, limiter, operation.AsText(report))
+		staged, err := upgrader.Stage(ctx, machine, plan, limiter, operation.Timed(ctx, operation.AsText(report)))
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -313,7 +313,7 @@ func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		machine config.Machine,
 		plan rollout.Plan, report func(string),
 	) (plugin.Result, error) {
-		outcome, err := upgrader.Upgrade(ctx, machine, plan, operation.AsText(report))
+		outcome, err := upgrader.Upgrade(ctx, machine, plan, operation.Timed(ctx, operation.AsText(report)))
 		if outcome.RolledBack && err != nil {
 			event := state.Event{Warning: true, Reason: "RolledBack", Message: err.Error()}
 			s.env.State.Event(call.Workflow.Namespace, upgrader.Cluster.Name, event)

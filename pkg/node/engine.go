@@ -112,6 +112,9 @@ type run struct {
 	result func(*spec.Status)
 	// succeeded is set when every phase held or was applied.
 	succeeded bool
+	// received is the number of bytes that the phase under way received, and moved its transfer's last progress.
+	received int64
+	moved    spec.Progress
 }
 
 // Run carries out the stored operation: it takes the machine's lock, runs the phases and records how it ended. The end
@@ -151,7 +154,7 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 			r.recorder.change(true, func(s *spec.Status) { s.Feed = key })
 		},
 		progress: func(p spec.Progress) {
-			r.recorder.change(false, func(s *spec.Status) { s.Progress = &p })
+			r.recorder.change(false, func(s *spec.Status) { r.progress(s, p) })
 		},
 	}
 	if timeout := time.Duration(op.Timeout); timeout > 0 {
@@ -189,6 +192,7 @@ func (r *run) runPhases(ctx context.Context) {
 		}
 		r.recorder.change(true, func(s *spec.Status) {
 			s.Phase, s.Index, s.Message, s.Progress = phase.Name, i+1, phase.Short, nil
+			r.received, r.moved = 0, spec.Progress{}
 		})
 		began := time.Now()
 		entry, err := r.runPhase(ctx, phase)
@@ -196,6 +200,7 @@ func (r *run) runPhases(ctx context.Context) {
 		fmt.Fprintf(r.context.Log, "[%d/%d %s] %s in %.3fs: %s\n", i+1, len(r.phases), phase.Name, entry.Outcome,
 			entry.Seconds, entry.Detail)
 		r.recorder.change(false, func(s *spec.Status) {
+			entry.Bytes = r.received
 			s.Phases = append(s.Phases, entry)
 			s.Changed = s.Changed || entry.Outcome == spec.Applied
 			s.Progress, s.Feed = nil, ""
@@ -267,6 +272,17 @@ func (r *run) checkShutdown(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrStopped, err)
 	}
 	return err
+}
+
+// progress sets the progress of a transfer and counts what it received. A transfer whose number of bytes went back has
+// begun anew.
+func (r *run) progress(s *spec.Status, p spec.Progress) {
+	before := r.moved.Done
+	if r.moved.What != p.What || before > p.Done {
+		before = 0
+	}
+	r.received += p.Done - before
+	r.moved, s.Progress = p, &p
 }
 
 func (r *run) end(phase string, index int, err error) {

@@ -310,6 +310,21 @@ func TestTheStatusIsWrittenWhileAPhaseWorks(t *testing.T) {
 	m.run(m.operation("op"), nil)
 }
 
+func TestAPhaseTellsHowManyBytesItReceived(t *testing.T) {
+	m := newToy(t, "one", "two")
+	m.during["one"] = func(_ context.Context, c *Context) error {
+		c.Progress(spec.Progress{Done: 3, Total: 5})
+		c.SetMessage("unpacking")
+		c.Progress(spec.Progress{Done: 5, Total: 5})
+		c.Progress(spec.Progress{Done: 2, Total: 5}) // the transfer broke off and begins anew
+		c.Progress(spec.Progress{Done: 4, Total: 9, What: "app.tar"})
+		return nil
+	}
+	status := m.run(m.operation("op"), nil)
+	assert.Equal(t, status.Phases[0].Bytes, int64(11))
+	assert.Equal(t, status.Phases[1].Bytes, int64(0))
+}
+
 func TestTwoOperationsDoNotRunAtOnce(t *testing.T) {
 	m := newToy(t, "one")
 	m.store(m.operation("other"))

@@ -64,6 +64,7 @@ func (f Runner) Run(ctx context.Context, machine Machine, op spec.Operation, wat
 		reached(ctx, status)
 		status, err = f.follow(ctx, machine, op.ID, status, watch)
 		reached(ctx, status)
+		measured(ctx, status)
 	}
 	log.Info("operation followed", "state", status.State, "phase", status.Phase, "error", err)
 	if err == nil && status.State != spec.Succeeded {

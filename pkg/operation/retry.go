@@ -44,6 +44,7 @@ func Retrying(ctx context.Context, budget time.Duration, progress Progress,
 		if advanced := advance.take(); advanced || firstFailure.IsZero() {
 			firstFailure, tries, backoff = time.Now(), 1, newBackoff()
 		}
+		retried(ctx, last)
 		Reportf(progress, "%s; trying again (%d), %s of %s used", last, tries,
 			time.Since(firstFailure).Round(time.Second), budget)
 		return retry.RetryableError(last)

@@ -84,6 +84,8 @@ type Phase struct {
 	// Detail describes the state, the work done or the work wanted: "kubelet v1.34.4".
 	Detail  string  `json:"detail,omitempty"`
 	Seconds float64 `json:"seconds"`
+	// Bytes that the phase received, from the plugin or a repository, also of transfers that broke off.
+	Bytes int64 `json:"bytes,omitempty"`
 	// Changes are the differences (plan only).
 	Changes []Change `json:"changes,omitempty"`
 }
