@@ -1,4 +1,5 @@
-// Package monitoring_test checks rules and dashboard against the metrics that the exporter has.
+// Package monitoring_test checks rules and dashboard against the metrics that the exporter has. test/rules evaluates
+// the rules over time.
 package monitoring_test
 
 import (
@@ -6,32 +7,62 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 	"gotest.tools/v3/assert"
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/internal/exporter"
+	"argosy.dev/argosy/internal/state"
 )
 
-// metrics are the names of all metrics of the exporter.
-func metrics(t *testing.T) map[string]bool {
+// ofTarget are the labels that Prometheus adds to what it scrapes by a ServiceMonitor.
+var ofTarget = []string{"job", "instance", "pod", "namespace", "service", "endpoint", "container"}
+
+// metrics are the names of all series of the exporter, with their labels.
+func metrics(t *testing.T) map[string][]string {
 	t.Helper()
-	name := regexp.MustCompile(`fqName: "([^"]+)"`)
-	found := map[string]bool{}
+	form := regexp.MustCompile(`fqName: "([^"]+)".*variableLabels: \{([^}]*)\}`)
+	found := map[string][]string{}
 	for _, desc := range exporter.Metrics {
-		match := name.FindStringSubmatch(desc.String())
+		match := form.FindStringSubmatch(desc.String())
 		assert.Assert(t, match != nil, desc.String())
-		found[match[1]] = true
+		var of []string
+		if match[2] != "" {
+			of = strings.Split(match[2], ",")
+		}
+		found[match[1]] = of
+		// Those of a summary.
+		found[match[1]+"_sum"], found[match[1]+"_count"] = of, of
+	}
+	assert.DeepEqual(t, found["argosy_cluster_machines"], []string{"namespace", "cluster", "state"})
+	return found
+}
+
+// values are all values of labels that have a fixed set of them.
+func values() map[string][]string {
+	found := map[string][]string{
+		"condition": {
+			state.ConditionReady, state.ConditionDrifted, state.ConditionUpgradeAvailable,
+			state.ConditionCertificatesExpiring, state.ConditionBackupFresh, state.ConditionStalled,
+		},
+		"status": {"true", "false", "unknown"},
+	}
+	for _, one := range state.MachineStates {
+		found["state"] = append(found["state"], string(one))
 	}
 	return found
 }
 
-// checkQuery fails unless a query can be parsed and asks only for metrics that there are.
-func checkQuery(t *testing.T, query string, known map[string]bool) {
+// checkQuery fails unless a query can be parsed and asks only for metrics, labels and values that there are. It returns
+// the labels of its result.
+func checkQuery(t *testing.T, query string, known map[string][]string) []string {
 	t.Helper()
 	parsed, err := parser.ParseExpr(query)
 	assert.NilError(t, err, query)
@@ -39,11 +70,58 @@ func checkQuery(t *testing.T, query string, known map[string]bool) {
 	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
 		if selector, is := node.(*parser.VectorSelector); is {
 			selectors++
-			assert.Check(t, known[selector.Name], "%s asks for %q", query, selector.Name)
+			checkSelector(t, query, selector, known)
 		}
 		return nil
 	})
 	assert.Check(t, selectors > 0, query)
+	return resultLabels(t, parsed, known)
+}
+
+func checkSelector(t *testing.T, query string, selector *parser.VectorSelector, known map[string][]string) {
+	t.Helper()
+	of, found := known[selector.Name]
+	assert.Check(t, found, "%s asks for %q", query, selector.Name)
+	for _, matcher := range selector.LabelMatchers {
+		if matcher.Name == labels.MetricName {
+			continue
+		}
+		assert.Check(t, slices.Contains(of, matcher.Name), "%s: %s has no label %q", query, selector.Name, matcher.Name)
+		fixed, has := values()[matcher.Name]
+		for _, value := range strings.Split(matcher.Value, "|") {
+			assert.Check(t, !has || slices.Contains(fixed, value), "%s: no %s is %q", query, matcher.Name, value)
+		}
+	}
+}
+
+// resultLabels returns the labels of what an expression results in.
+func resultLabels(t *testing.T, expression parser.Expr, known map[string][]string) []string {
+	t.Helper()
+	switch expression := expression.(type) {
+	case *parser.AggregateExpr:
+		inner := resultLabels(t, expression.Expr, known)
+		assert.Assert(t, !expression.Without, expression.String())
+		for _, label := range expression.Grouping {
+			assert.Check(t, slices.Contains(inner, label), "%s: there is no label %q", expression, label)
+		}
+		return expression.Grouping
+	case *parser.BinaryExpr:
+		if expression.LHS.Type() == parser.ValueTypeVector {
+			return resultLabels(t, expression.LHS, known)
+		}
+		return resultLabels(t, expression.RHS, known)
+	case *parser.ParenExpr:
+		return resultLabels(t, expression.Expr, known)
+	case *parser.MatrixSelector:
+		return resultLabels(t, expression.VectorSelector, known)
+	case *parser.VectorSelector:
+		return append(slices.Clone(known[expression.Name]), ofTarget...)
+	case *parser.Call:
+		if len(expression.Args) == 1 && expression.Func.Name != "absent" {
+			return resultLabels(t, expression.Args[0], known)
+		}
+	}
+	return nil
 }
 
 // rules are those of the PrometheusRule, as Prometheus itself reads them.
@@ -67,8 +145,53 @@ func rules(t *testing.T) []rulefmt.Rule {
 
 func TestRulesAskOnlyForMetricsThatExist(t *testing.T) {
 	known := metrics(t)
+	used := regexp.MustCompile(`\$labels\.(\w+)`)
 	for _, rule := range rules(t) {
-		checkQuery(t, rule.Expr, known)
+		found := checkQuery(t, rule.Expr, known)
+		for _, text := range rule.Annotations {
+			for _, match := range used.FindAllStringSubmatch(text, -1) {
+				assert.Check(t, slices.Contains(found, match[1]), "%s has no label %q", rule.Alert, match[1])
+			}
+		}
+	}
+}
+
+// An alert that goes on when the exporter's pod is replaced has no labels of that pod.
+func TestAlertsDoNotDependOnTheExportersPod(t *testing.T) {
+	known := metrics(t)
+	for _, rule := range rules(t) {
+		for _, label := range checkQuery(t, rule.Expr, known) {
+			assert.Check(t, label != "pod" && label != "instance" && label != "container", rule.Alert)
+		}
+	}
+}
+
+// test/rules evaluates the rules over these series.
+func TestSeriesOfTheAlertsCasesAreThoseOfTheExporter(t *testing.T) {
+	text, err := os.ReadFile("testdata/alerts.yaml")
+	assert.NilError(t, err)
+	var cases []struct {
+		Alert  string   `json:"alert"`
+		Series []string `json:"series"`
+	}
+	assert.NilError(t, yaml.Unmarshal(text, &cases))
+	known, fixed := metrics(t), values()
+	for _, one := range cases {
+		for _, series := range one.Series {
+			metric, _, err := parser.ParseSeriesDesc(series)
+			assert.NilError(t, err, series)
+			of, found := known[metric.Get(labels.MetricName)]
+			assert.Check(t, found, series)
+			for _, label := range of {
+				assert.Check(t, metric.Has(label), "%s lacks %q", series, label)
+			}
+			metric.Range(func(label labels.Label) {
+				all := append([]string{labels.MetricName}, append(of, ofTarget...)...)
+				assert.Check(t, slices.Contains(all, label.Name), "%s: %q", series, label.Name)
+				values, has := fixed[label.Name]
+				assert.Check(t, !has || slices.Contains(values, label.Value), "%s: %q", series, label.Value)
+			})
+		}
 	}
 }
 
@@ -77,6 +200,7 @@ func TestEveryAlertHasARunbookAndEveryRunbookAnAlert(t *testing.T) {
 	alerts := map[string]bool{}
 	for _, rule := range rules(t) {
 		alerts[rule.Alert] = true
+		assert.Assert(t, rule.For > model.Duration(0), "%s fires at the first failed scrape", rule.Alert)
 		assert.Equal(t, rule.Annotations["runbook_url"], base+rule.Alert+".md")
 		assert.Assert(t, rule.Annotations["summary"] != "" && rule.Annotations["description"] != "", rule.Alert)
 		assert.Assert(t, rule.Labels["severity"] != "", rule.Alert)
@@ -89,45 +213,5 @@ func TestEveryAlertHasARunbookAndEveryRunbookAnAlert(t *testing.T) {
 	for _, page := range pages {
 		name := strings.TrimSuffix(filepath.Base(page), ".md")
 		assert.Check(t, alerts[name], "%s is the page of no alert", page)
-	}
-}
-
-func TestTheDashboardAsksOnlyForMetricsThatExist(t *testing.T) {
-	text, err := os.ReadFile("dashboard.json")
-	assert.NilError(t, err)
-	var dashboard struct {
-		Panels []struct {
-			ID      int    `json:"id"`
-			Title   string `json:"title"`
-			Targets []struct {
-				Expr string `json:"expr"`
-			} `json:"targets"`
-		} `json:"panels"`
-		Templating struct {
-			List []struct {
-				Type  string          `json:"type"`
-				Query json.RawMessage `json:"query"`
-			} `json:"list"`
-		} `json:"templating"`
-	}
-	assert.NilError(t, json.Unmarshal(text, &dashboard))
-	known, seen, queries := metrics(t), map[int]bool{}, 0
-	for _, panel := range dashboard.Panels {
-		assert.Check(t, !seen[panel.ID], "two panels have the id %d", panel.ID)
-		seen[panel.ID] = true
-		for _, target := range panel.Targets {
-			queries++
-			checkQuery(t, target.Expr, known)
-		}
-	}
-	assert.Assert(t, queries > 10)
-	values := regexp.MustCompile(`label_values\((\w+)`)
-	for _, variable := range dashboard.Templating.List {
-		if variable.Type != "query" {
-			continue
-		}
-		match := values.FindSubmatch(variable.Query)
-		assert.Assert(t, match != nil, string(variable.Query))
-		assert.Check(t, known[string(match[1])], string(variable.Query))
 	}
 }
