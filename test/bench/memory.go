@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/test/lab"
+	"argosy.dev/argosy/test/simulated"
 	"argosy.dev/argosy/test/site"
 )
 
@@ -59,9 +60,9 @@ func (b *bench) memory(ctx context.Context) error {
 func simulatedName(i int) string { return fmt.Sprintf("simulated-%02d", i) }
 
 // applySimulatedFleet makes simulated machines, each so far away, and the documents of a cluster that has them.
-func (b *bench) applySimulatedFleet(ctx context.Context, count int, delay time.Duration) ([]*simulatedMachine, error) {
+func (b *bench) applySimulatedFleet(ctx context.Context, count int, delay time.Duration) ([]*simulated.Server, error) {
 	var machines []any
-	var made []*simulatedMachine
+	var made []*simulated.Server
 	for i := range count {
 		machine, err := newSimulatedMachine(delay)
 		if err != nil {
@@ -70,7 +71,7 @@ func (b *bench) applySimulatedFleet(ctx context.Context, count int, delay time.D
 		made = append(made, machine)
 		machines = append(machines, map[string]any{
 			"name": simulatedName(i), "address": "127.0.0.1",
-			"ssh": map[string]any{"port": machine.port(), "hostKeys": []string{machine.hostKey}},
+			"ssh": map[string]any{"port": machine.Port(), "hostKeys": []string{machine.HostKey()}},
 		})
 	}
 	argosy, err := yaml.Marshal(map[string]any{

@@ -56,7 +56,7 @@ func (b *bench) planMany(ctx context.Context) error {
 	}
 	execs := int64(0)
 	for _, machine := range machines {
-		execs += machine.execs.Load()
+		execs += machine.Execs()
 	}
 	fmt.Printf("plan-%d ours=%.2fs limit=3s execs=%.2f a machine, round trip 20 ms, all simulated SSH servers on the "+
 		"same processors, rounds=%d\n",
