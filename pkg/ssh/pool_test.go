@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gotest.tools/v3/assert"
+	"gotest.tools/v3/poll"
 
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/secret"
@@ -53,6 +54,53 @@ func TestALostConnectionIsDialledAgain(t *testing.T) {
 	assert.NilError(t, err)
 	works(t, client)
 	assert.Equal(t, server.Logins(), 2)
+}
+
+func TestConnectionsThatNothingUsesAreClosed(t *testing.T) {
+	bastion, lastBastion := simulated(t, sshtest.Options{})
+	pool := newPool(t)
+	pool.KeepIdle(2)
+	var clients []*ssh.Client
+	run := func(config ssh.Config) {
+		client, err := pool.Get(t.Context(), config)
+		assert.NilError(t, err)
+		works(t, client)
+		clients = append(clients, client)
+	}
+	var configs []ssh.Config
+	for i := range 5 {
+		_, config := simulated(t, sshtest.Options{})
+		if i > 0 {
+			config.Bastions = []ssh.Config{lastBastion}
+		}
+		configs = append(configs, config)
+		if i == 1 {
+			// A caller that has not begun its session, or has it open, keeps its connection.
+			held, err := pool.Get(t.Context(), config)
+			assert.NilError(t, err)
+			clients = append(clients, held)
+			continue
+		}
+		run(config)
+	}
+	_, last := simulated(t, sshtest.Options{})
+	run(last) // a dial closes those that are idle by then: all but the two that were used last
+	alive := func() (alive []bool) {
+		for _, client := range clients {
+			alive = append(alive, client.Alive())
+		}
+		return alive
+	}
+	poll.WaitOn(t, func(poll.LogT) poll.Result {
+		if got := alive(); !got[0] && !got[2] {
+			return poll.Success()
+		}
+		return poll.Continue("%v", alive())
+	})
+	assert.DeepEqual(t, alive(), []bool{false, true, false, true, true, true})
+	works(t, clients[1])
+	assert.Equal(t, bastion.Logins(), 1)
+	run(configs[0])
 }
 
 func TestMachinesBehindABastionShareItsConnection(t *testing.T) {
