@@ -76,7 +76,12 @@ func ensure(ctx context.Context, cluster hosted.Cluster, o Options, result *Resu
 		ends, unfit := pki.Fit(restConfig.CAData, pair, o.leaf())
 		if unfit == "" && server == restConfig.Host && ends.Sub(cluster.Now()) >= o.Life/2 {
 			result.Expires = ends
-			return nil
+			if len(held.Data[corev1.TLSCertKey]) > 0 {
+				return nil
+			}
+			result.Changed = true // a Secret of an earlier version, which has the kubeconfig alone
+			return write(ctx, cluster, held, result.Secret, data(held.Data[certificates.KubeconfigKey],
+				restConfig.CAData, pair))
 		}
 	}
 	connection, err := cluster.Open(ctx, restConfig, report)
@@ -96,7 +101,16 @@ func ensure(ctx context.Context, cluster hosted.Cluster, o Options, result *Resu
 		return err
 	}
 	result.Changed = true
-	return write(ctx, cluster, held, result.Secret, text)
+	return write(ctx, cluster, held, result.Secret, data(text, restConfig.CAData, pair))
+}
+
+// data returns the content of the Secret: the kubeconfig, and its parts for programs that read no kubeconfig, such as
+// Prometheus, by the keys of a TLS Secret.
+func data(kubeconfig, authority []byte, pair pki.Pair) map[string][]byte {
+	return map[string][]byte{
+		certificates.KubeconfigKey: kubeconfig, corev1.ServiceAccountRootCAKey: authority,
+		corev1.TLSCertKey: pair.Cert, corev1.TLSPrivateKeyKey: pair.Key,
+	}
 }
 
 // read returns the Secret that was made for the user before; nil when there is none. One that was not made here is
@@ -119,8 +133,10 @@ func read(ctx context.Context, cluster hosted.Cluster, name string) (*corev1.Sec
 }
 
 // write creates the Secret, or changes the one held.
-func write(ctx context.Context, cluster hosted.Cluster, held *corev1.Secret, name string, kubeconfig []byte) error {
-	secret := cluster.Secret(name, map[string][]byte{certificates.KubeconfigKey: kubeconfig})
+func write(ctx context.Context, cluster hosted.Cluster, held *corev1.Secret, name string,
+	data map[string][]byte,
+) error {
+	secret := cluster.Secret(name, data)
 	secret.Labels = cluster.Names().Labels(hosted.User)
 	secrets := cluster.Host.CoreV1().Secrets(cluster.Namespace)
 	if held == nil {

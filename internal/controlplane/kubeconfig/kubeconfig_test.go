@@ -139,6 +139,10 @@ func TestKubeconfigIsKeptForHalfOfItsLife(t *testing.T) {
 	_, why := pki.Fit(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.ca.Certificate[0]}), pair,
 		alice.leaf())
 	assert.Equal(t, why, "")
+	parts, err := tls.X509KeyPair(held.Data["tls.crt"], held.Data["tls.key"])
+	assert.NilError(t, err)
+	assert.Equal(t, parts.Leaf.Subject.CommonName, "alice")
+	assert.Assert(t, strings.HasPrefix(string(held.Data["ca.crt"]), "-----BEGIN CERTIFICATE-----"))
 
 	again, err := Ensure(t.Context(), c, alice, func(string) {})
 	assert.NilError(t, err)
@@ -154,6 +158,29 @@ func TestKubeconfigIsKeptForHalfOfItsLife(t *testing.T) {
 		assert.Assert(t, anew.Changed)
 		assert.Equal(t, s.signed, signed+1)
 	}
+}
+
+func TestSecretOfAnEarlierVersionGetsItsPartsWithoutANewCertificate(t *testing.T) {
+	c, s := signing(t)
+	alice := Options{User: "alice", Life: time.Hour}
+	first, err := Ensure(t.Context(), c, alice, func(string) {})
+	assert.NilError(t, err)
+	secrets := c.Host.CoreV1().Secrets("tenant")
+	held, err := secrets.Get(t.Context(), first.Secret, metav1.GetOptions{})
+	assert.NilError(t, err)
+	pair := held.Data["tls.crt"]
+	held.Data = map[string][]byte{"value": held.Data["value"]}
+	_, err = secrets.Update(t.Context(), held, metav1.UpdateOptions{})
+	assert.NilError(t, err)
+
+	again, err := Ensure(t.Context(), c, alice, func(string) {})
+	assert.NilError(t, err)
+	assert.Assert(t, again.Changed)
+	assert.Equal(t, s.signed, 1)
+	held, err = secrets.Get(t.Context(), first.Secret, metav1.GetOptions{})
+	assert.NilError(t, err)
+	assert.Equal(t, string(held.Data["tls.crt"]), string(pair))
+	assert.Assert(t, len(held.Data["tls.key"]) > 0 && len(held.Data["ca.crt"]) > 0)
 }
 
 func TestRefusedRequestIsReportedAndRemoved(t *testing.T) {
