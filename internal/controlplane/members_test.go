@@ -115,7 +115,7 @@ func TestTheWaitForMembersEndsWhenOneIsLost(t *testing.T) {
 }
 
 func TestAMemberIsLostByItsLastWords(t *testing.T) {
-	const kept = "member team-a-etcd-1 of etcd " + store.EmptyMember + ", and " + store.LostMember
+	const kept = "member team-a-etcd-1 " + store.EmptyMember + " " + store.LostMember
 	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
 	ended := func(words string) corev1.ContainerState {

@@ -17,7 +17,7 @@ import (
 )
 
 // EmptyMember is a part of each line that AwaitMembership reports.
-const EmptyMember = "has no data"
+const EmptyMember = "of etcd has no data, and"
 
 const (
 	// membershipInterval is the time between two questions of a member that may not start yet.
@@ -51,7 +51,7 @@ func AwaitMembership(ctx context.Context, args []string, report func(string)) er
 		if state == "" {
 			return nil
 		}
-		line := fmt.Sprintf("member %s of etcd %s, and %s", member.name, EmptyMember, state)
+		line := fmt.Sprintf("member %s %s %s", member.name, EmptyMember, state)
 		if cause != nil {
 			line += ": " + cause.Error()
 		}
@@ -61,8 +61,8 @@ func AwaitMembership(ctx context.Context, args []string, report func(string)) er
 		}
 		select {
 		case <-ctx.Done():
-			return errclass.Errorf(errclass.Cancelled, "member %s of etcd %s, and %s: %w", member.name, EmptyMember,
-				reported, context.Cause(ctx))
+			return errclass.Errorf(errclass.Cancelled, "member %s %s %s: %w", member.name, EmptyMember, reported,
+				context.Cause(ctx))
 		case <-ticker.C:
 		}
 	}
