@@ -20,7 +20,8 @@ import (
 type State struct {
 	// Reason why it does not work yet: the workload, and the cause. "" when it works.
 	Reason string
-	// NeedsMachines is set when the only reason is that no machine has joined which could run it.
+	// NeedsMachines is set when the only reason is that there is no machine which could run it: none has joined, or all
+	// are away.
 	NeedsMachines bool
 }
 
@@ -116,6 +117,8 @@ func (w *workload) evaluate(ctx context.Context, client kubernetes.Interface, no
 		return State{}, nil
 	case w.movable && nodes.count == 0:
 		return State{Reason: w.title + " waits for machines to join", NeedsMachines: true}, nil
+	case w.movable && nodes.count == len(nodes.away):
+		return State{Reason: w.title + " waits for machines: all are away", NeedsMachines: true}, nil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(w.selector)
 	if err != nil {

@@ -195,11 +195,21 @@ func TestNotReadyReturnsWorkloadAndCause(t *testing.T) {
 		{
 			"a node that is away is no excuse for what can run elsewhere",
 			[]runtime.Object{
-				deployment(1, 1, 0), node("m1", "Unknown"),
+				deployment(1, 1, 0), node("m1", "Unknown"), node("m2", "True"),
 				pod("a", "m1", condition(corev1.PodReady, corev1.ConditionFalse, "")),
 			},
 			addons.State{
 				Reason: "flannel: Deployment coredns: 0 of 1 pods; pod a on m1: it is starting",
+			},
+		},
+		{
+			"where all nodes are away there is no elsewhere",
+			[]runtime.Object{
+				deployment(1, 1, 0), node("m1", "Unknown"), node("m2", "Unknown"),
+				pod("a", "m1", condition(corev1.PodReady, corev1.ConditionFalse, "")),
+			},
+			addons.State{
+				Reason: "flannel: Deployment coredns waits for machines: all are away", NeedsMachines: true,
 			},
 		},
 	}
