@@ -105,7 +105,10 @@ func (j Job[I]) inspect(ctx context.Context, known *I) (I, error) {
 		return none, err
 	}
 	defer leave()
-	Reportf(j.Progress, "inspecting machine %s (%s)", j.Machine.Name, j.Machine.Address)
+	j.Progress.Report(Event{
+		Activity: ActivityInspect,
+		Detail:   fmt.Sprintf("inspecting machine %s (%s)", j.Machine.Name, j.Machine.Address),
+	})
 	return j.Inspect(ctx)
 }
 

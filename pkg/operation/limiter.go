@@ -51,8 +51,9 @@ func (l *Limiter) Enter(ctx context.Context, waiting func(inside int)) (leave fu
 func (l *Limiter) EnterReporting(ctx context.Context, progress Progress) (leave func(), err error) {
 	return l.Enter(ctx, func(inside int) {
 		progress.Report(Event{
-			Detail: fmt.Sprintf("waiting for its turn: %s at work", count.Of(inside, "machine")),
-			Done:   int64(inside), Unit: Machines,
+			Activity: ActivityWait,
+			Detail:   fmt.Sprintf("waiting for its turn: %s at work", count.Of(inside, "machine")),
+			Done:     int64(inside), Unit: Machines,
 		})
 	})
 }

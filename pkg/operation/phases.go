@@ -39,7 +39,7 @@ func (p Phases) In(phase string, onMachine int, progress Progress) Progress {
 
 // OfMachine returns the event of a machine's status.
 func (p Phases) OfMachine(status spec.Status) Event {
-	event := Event{Phase: "starting", Detail: status.Message}
+	event := Event{Phase: "starting", Detail: status.Message, Status: &status}
 	if status.Phase != "" {
 		event.Phase, event.Index = status.Phase, p.before()+status.Index
 		event.Phases = p.total(status.Total)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"argosy.dev/argosy/pkg/node/spec"
 )
 
 // Progress takes the events of work that goes on. How they are shown is decided where they end: Argo shows the newest
@@ -30,7 +32,18 @@ type Event struct {
 	Detail string `json:"detail,omitempty"`
 	// Elapsed since the operation began; 0 where it is not known.
 	Elapsed time.Duration `json:"elapsed,omitempty"`
+	// Activity names the work outside of phases; empty where it goes on as before.
+	Activity string `json:"activity,omitempty"`
+	// Status of the machine's operation that the event is made of; nil for none.
+	Status *spec.Status `json:"-"`
 }
+
+// Activities outside of phases.
+const (
+	ActivityInspect = "inspect"
+	ActivityWait    = "wait"
+	ActivityRetry   = "retry"
+)
 
 // Unit of the Done and Total of an Event.
 type Unit string
@@ -99,4 +112,9 @@ func AsText(show func(string)) Progress {
 // Reportf reports an event that has only a text.
 func Reportf(progress Progress, format string, args ...any) {
 	progress.Report(Event{Detail: fmt.Sprintf(format, args...)})
+}
+
+// ReportWait reports that the work waits, and for what.
+func ReportWait(progress Progress, format string, args ...any) {
+	progress.Report(Event{Activity: ActivityWait, Detail: fmt.Sprintf(format, args...)})
 }

@@ -45,8 +45,11 @@ func Retrying(ctx context.Context, budget time.Duration, progress Progress,
 			firstFailure, tries, backoff = time.Now(), 1, newBackoff()
 		}
 		retried(ctx, last)
-		Reportf(progress, "%s; trying again (%d), %s of %s used", last, tries,
-			time.Since(firstFailure).Round(time.Second), budget)
+		progress.Report(Event{
+			Activity: ActivityRetry,
+			Detail: fmt.Sprintf("%s; trying again (%d), %s of %s used", last, tries,
+				time.Since(firstFailure).Round(time.Second), budget),
+		})
 		return retry.RetryableError(last)
 	})
 	switch {

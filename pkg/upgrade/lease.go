@@ -97,7 +97,7 @@ func (u *Upgrader) holdLease(ctx context.Context, progress operation.Progress) (
 		}
 		if wait.Error() != last {
 			last = wait.Error()
-			operation.Reportf(progress, "%s", last)
+			operation.ReportWait(progress, "%s", last)
 		}
 		if err := pause(ctx, leaseAsks); err != nil {
 			return nil, err
@@ -115,7 +115,7 @@ func (u *Upgrader) awaitLease(ctx context.Context, progress operation.Progress) 
 		}
 		if why.Error() != last {
 			last = why.Error()
-			operation.Reportf(progress, "%s", last)
+			operation.ReportWait(progress, "%s", last)
 		}
 		if err := pause(ctx, leaseAsks); err != nil {
 			return err
@@ -272,7 +272,7 @@ func (u *Upgrader) waitIdle(ctx context.Context, progress operation.Progress) er
 		if holders == 0 {
 			return nil
 		}
-		operation.Reportf(progress, "waiting for %s at work", count.Of(holders, "machine"))
+		operation.ReportWait(progress, "waiting for %s at work", count.Of(holders, "machine"))
 		if err := pause(ctx, leaseAsks); err != nil {
 			return err
 		}
@@ -305,7 +305,7 @@ func (u *Upgrader) otherRollout(ctx context.Context, progress operation.Progress
 		switch {
 		case first == "":
 			first = renewed
-			operation.Reportf(progress, "waiting whether rollout %s renews its Lease, which expires after %s",
+			operation.ReportWait(progress, "waiting whether rollout %s renews its Lease, which expires after %s",
 				holderOf(found), leaseLife)
 		case renewed != first:
 			return holderOf(found), nil
