@@ -87,9 +87,13 @@ test: needs-test $(AGENTS) ## what needs no lab: unit tests, bad input, generate
 	@$(COMPILE) go test -vet=off -json $(UNIT) | go run ./test/slowest -quiet
 	@cd test/rules && $(COMPILE) go test -vet=off . # a module of its own, with what Prometheus needs
 
+.PHONY: browser
+browser: needs-browser ## a headless Chromium looks at the page of a report: light, dark, a phone, a large screen
+	@$(COMPILE) go test -vet=off -count=1 -tags browser -run Browser ./internal/report
+
 # What a target needs of Debian is installed, or named, before anything is compiled.
-.PHONY: needs-test needs-lab needs-vm needs-docs
-needs-test needs-lab needs-vm needs-docs: needs-%:
+.PHONY: needs-test needs-browser needs-lab needs-vm needs-docs
+needs-test needs-browser needs-lab needs-vm needs-docs: needs-%:
 	@test/packages.sh $*
 
 # How long each fuzz test runs: seconds in CI, FUZZTIME=2h for a night; and of which packages.

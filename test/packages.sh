@@ -5,6 +5,7 @@
 #     test/packages.sh lab     the lab, and with it make demo, e2e and bench
 #     test/packages.sh vm      the lab's virtual machines
 #     test/packages.sh docs    the documentation as a site
+#     test/packages.sh browser the tests that look at pages
 #     test/packages.sh NAME    a package by its own name
 #
 # As root on Debian it installs the missing ones, and starts none of their services. Otherwise it names them in one line
@@ -32,8 +33,12 @@ docs)
 	wanted="mkdocs mkdocs-literate-nav mkdocs-material"
 	programs=mkdocs
 	;;
+browser)
+	wanted="chromium fonts-dejavu-core"
+	programs=chromium
+	;;
 "")
-	echo "usage: test/packages.sh test|lab|vm|docs|NAME..." >&2
+	echo "usage: test/packages.sh test|lab|vm|docs|browser|NAME..." >&2
 	exit 2
 	;;
 *) wanted=$* programs=$* ;;

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -41,7 +42,7 @@ const (
 	partsAnnotation = "argosy.dev/parts"
 	// kindLabel is the label with the kind of a ConfigMap's content.
 	kindLabel = "argosy.dev/offload"
-	// dataKey is the only key of a ConfigMap: a part of gzipped JSON.
+	// dataKey is the only key of a value's ConfigMap: a part of gzipped JSON.
 	dataKey = "json.gz"
 )
 
@@ -66,7 +67,8 @@ func (s Store) Write(ctx context.Context, owner Owner, kind string, value any) (
 	}
 	// The first part comes last: a value whose first part is there is whole.
 	for i, part := range slices.Backward(parts) {
-		if err := s.create(ctx, owner, kind, partName(name, i), len(parts), part); err != nil {
+		if err := s.create(ctx, owner, kind, partName(name, i), len(parts),
+			map[string][]byte{dataKey: part}); err != nil {
 			return "", err
 		}
 	}
@@ -79,16 +81,46 @@ func pack(owner Owner, value any) (packed []byte, digest string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("encoding JSON: %w", err)
 	}
+	packed, err = compress(text)
+	sum := sha256.Sum256(append([]byte(owner.UID+"\n"), text...))
+	return packed, hex.EncodeToString(sum[:5]), err
+}
+
+func compress(text []byte) ([]byte, error) {
 	var into bytes.Buffer
 	writer := gzip.NewWriter(&into)
 	if _, err := writer.Write(text); err != nil {
-		return nil, "", fmt.Errorf("compressing: %w", err)
+		return nil, fmt.Errorf("compressing: %w", err)
 	}
 	if err := writer.Close(); err != nil {
-		return nil, "", fmt.Errorf("compressing: %w", err)
+		return nil, fmt.Errorf("compressing: %w", err)
 	}
-	sum := sha256.Sum256(append([]byte(owner.UID+"\n"), text...))
-	return into.Bytes(), hex.EncodeToString(sum[:5]), nil
+	return into.Bytes(), nil
+}
+
+// maxFiles bounds the files of one ConfigMap, in bytes, which the API server bounds at 1 MiB.
+const maxFiles = 900 << 10
+
+// WriteFiles keeps files in one ConfigMap for the life of owner, each of them compressed under its name and ".gz", and
+// returns the ConfigMap's name. Files that have no room there are an error, and nothing is kept.
+func (s Store) WriteFiles(ctx context.Context, owner Owner, kind string, files map[string][]byte) (string, error) {
+	data, sum, size := map[string][]byte{}, sha256.New(), 0
+	sum.Write([]byte(owner.UID + "\n"))
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		packed, err := compress(files[file])
+		if err != nil {
+			return "", fmt.Errorf("encoding %s of workflow %q: %w", file, owner.Name, err)
+		}
+		data[file+".gz"] = packed
+		size += len(packed)
+		sum.Write(packed)
+	}
+	name := fmt.Sprintf("%s-argosy-%s-%s", owner.Name, kind, hex.EncodeToString(sum.Sum(nil)[:5]))
+	if size > maxFiles {
+		return "", errclass.Errorf(errclass.Permanent, "keeping %s of workflow %q: it has %d bytes, more than the %d "+
+			"that a ConfigMap takes", kind, owner.Name, size, maxFiles)
+	}
+	return name, s.create(ctx, owner, kind, name, 1, data)
 }
 
 func partName(name string, part int) string {
@@ -98,7 +130,9 @@ func partName(name string, part int) string {
 	return name + "-" + strconv.Itoa(part)
 }
 
-func (s Store) create(ctx context.Context, owner Owner, kind, name string, parts int, data []byte) error {
+func (s Store) create(ctx context.Context, owner Owner, kind, name string, parts int,
+	data map[string][]byte,
+) error {
 	immutable := true
 	_, err := s.Client.CoreV1().ConfigMaps(owner.Namespace).Create(ctx, &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
@@ -109,7 +143,7 @@ func (s Store) create(ctx context.Context, owner Owner, kind, name string, parts
 				UID: types.UID(owner.UID),
 			}},
 		},
-		BinaryData: map[string][]byte{dataKey: data}, Immutable: &immutable,
+		BinaryData: data, Immutable: &immutable,
 	}, metav1.CreateOptions{})
 	switch {
 	case apierrors.IsAlreadyExists(err):

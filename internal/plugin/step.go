@@ -27,7 +27,8 @@ type Execution struct {
 	// empty key is shared only by repetitions of the same call.
 	Key string
 	// Run does the work, for as long as it takes. It reports progress in one line, whenever there is news; Argo shows
-	// the newest. An error is answered as Failed with its text. When ctx ends, context.Cause is errCancelled or
+	// the newest. An error is answered as Failed with its text and the outputs of the result. When ctx ends,
+	// context.Cause is errCancelled or
 	// ErrDetach.
 	Run func(ctx context.Context, report func(message string)) (Result, error)
 }

@@ -16,7 +16,8 @@ type report[T any] struct {
 	Machines []T `json:"machines"`
 	// Omitted is how many machines there was no room for.
 	Omitted int `json:"omitted,omitempty"`
-	// ConfigMap with the complete list, as package offload keeps it; empty for none.
+	// ConfigMap with the complete list, as package offload keeps it; of a summary with report.html and report.json,
+	// each compressed. Empty for none.
 	ConfigMap string `json:"configMap,omitempty"`
 }
 

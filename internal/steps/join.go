@@ -41,7 +41,7 @@ func (e *Env) joinerExecution(call plugin.Call, step plugin.Step, do joinerMetho
 			outcome, err := do(joiner, ctx, machine, limiter, progress)
 			if err != nil {
 				e.nodeEvent(ctx, call, joiner, machine.NodeName, failureOf(step.Name(), err))
-				return plugin.Result{}, err
+				return plugin.Result{Outputs: map[string]string{"report": encode(outcome)}}, err
 			}
 			if outcome.Changed {
 				e.nodeEvent(ctx, call, joiner, outcome.Node, successOf(step.Name(), outcome.String()))

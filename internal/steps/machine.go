@@ -50,9 +50,11 @@ func (e *Env) machineExecution(call plugin.Call, in machineInput, step plugin.St
 				return plugin.Result{}, err
 			}
 			limiter := e.limiterFor(call, in.Cluster, limit)
-			work := func(ctx context.Context, machine config.Machine, report func(string)) (plugin.Result, error) {
-				return do(ctx, machine, limiter, operation.Timed(ctx, operation.AsText(report)))
-			}
+			work := e.timed(call, in.Cluster, func(ctx context.Context, machine config.Machine,
+				progress operation.Progress,
+			) (plugin.Result, error) {
+				return do(ctx, machine, limiter, progress)
+			})
 			if isGroup(in.Machine) {
 				members, err := e.members(ctx, call, in, cluster)
 				if err != nil {

@@ -14,6 +14,8 @@ import (
 type Records interface {
 	Write(ctx context.Context, owner offload.Owner, kind string, value any) (name string, err error)
 	Read(ctx context.Context, owner offload.Owner, name string, into any) error
+	// WriteFiles keeps files for people.
+	WriteFiles(ctx context.Context, owner offload.Owner, kind string, files map[string][]byte) (name string, err error)
 }
 
 // keep keeps a value for the workflow of call, and returns the name by which kept reads it.

@@ -50,12 +50,13 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err := packer.DecompressWorkflow(workflow); err != nil {
 			return plugin.Result{}, fmt.Errorf("decompressing the node status of workflow %q: %w", workflow.Name, err)
 		}
+		kept := s.env.keepReport(ctx, call, workflow, call.Input("status"))
 		machines := s.env.withMembers(ctx, call, machineResults(workflow.Status.Nodes))
 		s.env.observeSummary(call, workflow.Labels[workflowLabel], machines)
 		return plugin.Result{
 			Phase: plugin.Succeeded, Message: summaryMessage(workflow.Labels[workflowLabel], machines),
 			Outputs: map[string]string{
-				"table": boundTable(summaryTable(machines)), "report": encodeReport(machines),
+				"table": boundTable(summaryTable(machines)), "report": encodeReportIn(machines, kept),
 			},
 		}, nil
 	}}, nil

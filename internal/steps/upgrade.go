@@ -218,7 +218,7 @@ func (e *Env) rolloutExecution(call plugin.Call, in upgradeInput, key string, do
 
 // waveStep is the work of a step on one machine of a plan.
 type waveStep func(ctx context.Context, upgrader *upgrade.Upgrader, machine config.Machine, plan rollout.Plan,
-	report func(string)) (plugin.Result, error)
+	progress operation.Progress) (plugin.Result, error)
 
 // waveExecution prepares a step of a rollout for one machine, or for a group of machines of a wave. A result with the
 // reason why the machine was left counts as skipped.
@@ -242,9 +242,11 @@ func (e *Env) waveExecution(call plugin.Call, step plugin.Step, each func(*upgra
 			if err := checkAgain(upgrader, &plan); err != nil {
 				return plugin.Result{}, err
 			}
-			work := func(ctx context.Context, machine config.Machine, report func(string)) (plugin.Result, error) {
-				return do(ctx, upgrader, machine, plan, report)
-			}
+			work := e.timed(call, in.Cluster, func(ctx context.Context, machine config.Machine,
+				progress operation.Progress,
+			) (plugin.Result, error) {
+				return do(ctx, upgrader, machine, plan, progress)
+			})
 			if isGroup(in.Machine) {
 				members, err := groupIn(plan, in.Machine)
 				if err != nil {
@@ -283,10 +285,10 @@ func (s upgradeStageStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	return s.env.waveExecution(call, s, each, func(ctx context.Context, upgrader *upgrade.Upgrader,
 		machine config.Machine,
-		plan rollout.Plan, report func(string),
+		plan rollout.Plan, progress operation.Progress,
 	) (plugin.Result, error) {
 		limiter := s.env.limiterFor(call, upgrader.Cluster.Name, upgrader.Cluster.Fleet.Limits.Concurrency)
-		staged, err := upgrader.Stage(ctx, machine, plan, limiter, operation.Timed(ctx, operation.AsText(report)))
+		staged, err := upgrader.Stage(ctx, machine, plan, limiter, progress)
 		if err != nil {
 			return plugin.Result{}, err
 		}
@@ -311,9 +313,9 @@ func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	}
 	return s.env.waveExecution(call, s, each, func(ctx context.Context, upgrader *upgrade.Upgrader,
 		machine config.Machine,
-		plan rollout.Plan, report func(string),
+		plan rollout.Plan, progress operation.Progress,
 	) (plugin.Result, error) {
-		outcome, err := upgrader.Upgrade(ctx, machine, plan, operation.Timed(ctx, operation.AsText(report)))
+		outcome, err := upgrader.Upgrade(ctx, machine, plan, progress)
 		if outcome.RolledBack && err != nil {
 			event := state.Event{Warning: true, Reason: "RolledBack", Message: err.Error()}
 			s.env.State.Event(call.Workflow.Namespace, upgrader.Cluster.Name, event)
@@ -323,7 +325,7 @@ func (s upgradeStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 			if !outcome.RolledBack {
 				s.env.nodeEvent(ctx, call, upgrader.Joiner, machine.NodeName, failureOf(s.Name(), err))
 			}
-			return plugin.Result{}, err
+			return plugin.Result{Outputs: map[string]string{"report": encode(outcome)}}, err
 		}
 		if outcome.Changed {
 			s.env.nodeEvent(ctx, call, upgrader.Joiner, outcome.Node, successOf(s.Name(), outcome.String()))
