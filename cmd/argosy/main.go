@@ -53,7 +53,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 	root.AddCommand(validateCommand(), configCommand(), doctorCommand(), verifyCommand(), provisionCommand(),
 		planCommand(), joinCommand(), reconcileCommand(), upgradeCommand(), rollbackCommand(), removeCommand(),
 		resetCommand(), bundleCommand(), imagesCommand(), backupCommand(), restoreCommand(), deprovisionCommand(),
-		kubeconfigCommand(), getCommand())
+		kubeconfigCommand(), getCommand(), reportCommand())
 	rename(root, name)
 	return root
 }
