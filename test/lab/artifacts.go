@@ -70,8 +70,8 @@ func (l *Lab) Build(ctx context.Context) error {
 	return nil
 }
 
-// BuildStores makes the etcd and the kine of the newer version alone, which need no Kubernetes: the tests of the package
-// store run them beside the lab.
+// BuildStores makes the etcd and the kine of the newer version alone, which need no Kubernetes: the tests of the
+// package store run them beside the lab.
 func (l *Lab) BuildStores(ctx context.Context) error {
 	builder, err := l.builder()
 	if err != nil {
