@@ -34,7 +34,7 @@ func runOnMachines[Outcome fmt.Stringer](ctx context.Context, j job, names []str
 		limit = j.cluster.Fleet.Limits.Concurrency
 	}
 	terminal, limiter := newTerminal(j.out), operation.NewLimiter(limit)
-	failed := append(slices.Clone(j.refused), concurrently(j.cluster, names, terminal,
+	failed := append(slices.Clone(j.refused), concurrently(ctx, j.cluster, names, terminal,
 		func(machine config.Machine, progress operation.Progress) (Outcome, error) {
 			return do(ctx, machine, limiter, progress)
 		})...)
@@ -45,12 +45,14 @@ func runOnMachines[Outcome fmt.Stringer](ctx context.Context, j job, names []str
 }
 
 // concurrently runs do on all machines at once, prints each outcome, and returns the names of those that failed.
-func concurrently[Outcome fmt.Stringer](cluster *config.Cluster, names []string, terminal *terminal,
+func concurrently[Outcome fmt.Stringer](ctx context.Context, cluster *config.Cluster, names []string,
+	terminal *terminal,
 	do func(config.Machine, operation.Progress) (Outcome, error),
 ) []string {
 	var mu sync.Mutex
 	var failed []string
 	var group errgroup.Group
+	do = withTraces(ctx, cluster, do)
 	for _, name := range names {
 		machine, _ := cluster.Machine(name)
 		group.Go(func() error {

@@ -54,6 +54,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 		planCommand(), joinCommand(), reconcileCommand(), upgradeCommand(), rollbackCommand(), removeCommand(),
 		resetCommand(), bundleCommand(), imagesCommand(), backupCommand(), restoreCommand(), deprovisionCommand(),
 		kubeconfigCommand(), getCommand(), reportCommand())
+	traced(root)
 	rename(root, name)
 	return root
 }

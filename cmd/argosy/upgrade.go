@@ -144,12 +144,12 @@ func runWave(ctx context.Context, upgrader *upgrade.Upgrader, plan rollout.Plan,
 	terminal *terminal,
 ) []string {
 	limiter := operation.NewLimiter(upgrader.Cluster.Fleet.Limits.Concurrency)
-	concurrently(upgrader.Cluster, wave.Machines, terminal, func(machine config.Machine,
+	concurrently(ctx, upgrader.Cluster, wave.Machines, terminal, func(machine config.Machine,
 		progress operation.Progress,
 	) (upgrade.Staged, error) {
 		return upgrader.Stage(ctx, machine, plan, limiter, progress)
 	})
-	return concurrently(upgrader.Cluster, wave.Machines, terminal,
+	return concurrently(ctx, upgrader.Cluster, wave.Machines, terminal,
 		func(machine config.Machine, progress operation.Progress) (upgrade.Outcome, error) {
 			return upgrader.Upgrade(ctx, machine, plan, progress)
 		})

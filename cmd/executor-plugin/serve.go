@@ -26,6 +26,7 @@ import (
 	"argosy.dev/argosy/internal/sources"
 	"argosy.dev/argosy/internal/state"
 	"argosy.dev/argosy/internal/steps"
+	"argosy.dev/argosy/internal/traces"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
@@ -99,6 +100,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 		defer cancel()
 		env.State.Close(ctx)
 	}()
+	defer openTraces(ctx, env, log)()
 	options.Steps = steps.All(env, workflows{argo}, offload.Store{Client: host})
 	options.Argo = argo
 	options.Log = log
@@ -108,6 +110,23 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	}
 	log.Info("serving", "version", version)
 	return server.Run(ctx)
+}
+
+// openTraces has the steps send spans where the environment names a receiver. Variables that cannot be used are logged,
+// and keep no workflow from running. closed sends what is left.
+func openTraces(ctx context.Context, env *steps.Env, log *slog.Logger) (closed func()) {
+	tracer, err := traces.New(ctx, traces.Program{Name: "argosy-executor-plugin", Version: version})
+	if err != nil {
+		log.Error("no traces are sent", "error", err.Error())
+	}
+	env.Traces = tracer
+	return func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stateTimeout)
+		defer cancel()
+		if err := tracer.Close(ctx); err != nil {
+			log.Warn("traces were not sent", "error", err.Error())
+		}
+	}
 }
 
 func openers(restConfig *rest.Config, host kubernetes.Interface, tools factory.Tools) steps.Openers {

@@ -14,6 +14,7 @@ import (
 	"argosy.dev/argosy/internal/controlplane"
 	"argosy.dev/argosy/internal/plugin"
 	"argosy.dev/argosy/internal/state"
+	"argosy.dev/argosy/internal/traces"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
@@ -37,6 +38,8 @@ type Env struct {
 	log  *slog.Logger
 	// State keeps the state of clusters for other programs; nil keeps none. It is set before the steps are used.
 	State *state.Recorder
+	// Traces sends the times of machines as spans; nil sends none. It is set before the steps are used.
+	Traces *traces.Tracer
 	// workflows tells when a workflow was started or retried; nil where that does not matter.
 	workflows Workflows
 	// records keeps texts that are too long for a Workflow; nil where none is kept.

@@ -53,8 +53,10 @@ func (s summaryStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		kept := s.env.keepReport(ctx, call, workflow, call.Input("status"))
 		machines := s.env.withMembers(ctx, call, machineResults(workflow.Status.Nodes))
 		s.env.observeSummary(call, workflow.Labels[workflowLabel], machines)
+		message := summaryMessage(workflow.Labels[workflowLabel], machines)
+		s.env.traceRun(ctx, call, workflow, message)
 		return plugin.Result{
-			Phase: plugin.Succeeded, Message: summaryMessage(workflow.Labels[workflowLabel], machines),
+			Phase: plugin.Succeeded, Message: message,
 			Outputs: map[string]string{
 				"table": boundTable(summaryTable(machines)), "report": encodeReportIn(machines, kept),
 			},

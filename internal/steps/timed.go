@@ -21,6 +21,7 @@ func (e *Env) timed(call plugin.Call, cluster string, do timedWork) machineWork 
 		recorder := operation.NewRecorder(operation.Timed(ctx, operation.AsText(report)))
 		result, err := do(ctx, machine, recorder)
 		timeline := recorder.Timeline()
+		e.traceMachine(ctx, call, cluster, machine, timeline, err)
 		if result.Outputs == nil {
 			result.Outputs = map[string]string{}
 		}
