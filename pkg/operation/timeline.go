@@ -154,7 +154,8 @@ func (r *Recorder) Timeline() Timeline {
 	now := time.Now()
 	r.end(now)
 	timeline := r.timeline
-	timeline.Seconds = r.since(now)
+	// It is cut and not rounded: a span of the run that ends now must not end before this one.
+	timeline.Seconds = float64(now.Sub(timeline.Started).Milliseconds()) / 1000
 	timeline.Phases = slices.Clone(timeline.Phases)
 	return timeline
 }
