@@ -123,7 +123,11 @@ func checkLayout(t *testing.T, b *browser, made *report.Report, scheme string, w
 // savePicture writes a picture of the top of a page for the documentation.
 func savePicture(t *testing.T, b *browser, name string, width int) {
 	t.Helper()
-	picture := b.screenshot(width, 900)
+	height := 900
+	if width < height {
+		height = 1500 // as far as the timeline
+	}
+	picture := b.screenshot(width, height)
 	_, err := png.DecodeConfig(bytes.NewReader(picture))
 	assert.NilError(t, err)
 	assert.NilError(t, os.WriteFile(filepath.Join(*pictures, name), picture, 0o644))
