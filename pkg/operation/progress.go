@@ -114,6 +114,16 @@ func Reportf(progress Progress, format string, args ...any) {
 	progress.Report(Event{Detail: fmt.Sprintf(format, args...)})
 }
 
+// Waiting returns a Progress that reports to progress, and for which events outside of phases are waits.
+func Waiting(progress Progress) Progress {
+	return ProgressFunc(func(event Event) {
+		if event.Phase == "" && event.Activity == "" {
+			event.Activity = ActivityWait
+		}
+		progress.Report(event)
+	})
+}
+
 // ReportWait reports that the work waits, and for what.
 func ReportWait(progress Progress, format string, args ...any) {
 	progress.Report(Event{Activity: ActivityWait, Detail: fmt.Sprintf(format, args...)})

@@ -86,3 +86,15 @@ func TestATimelineOfManyRetriesIsBounded(t *testing.T) {
 		assert.Equal(t, last.Start+last.Seconds, 1000.0)
 	})
 }
+
+func TestOnlyEventsOutsideOfPhasesAreWaits(t *testing.T) {
+	var seen []string
+	progress := operation.Waiting(operation.ProgressFunc(func(event operation.Event) {
+		seen = append(seen, event.Phase+event.Activity)
+	}))
+	operation.Reportf(progress, "2 machines are at work")
+	progress.Report(operation.Event{Phase: "drain"})
+	progress.Report(operation.Event{Activity: operation.ActivityRetry})
+	operation.ReportWait(progress, "another rollout has the Lease")
+	assert.DeepEqual(t, seen, []string{"wait", "drain", "retry", "wait"})
+}

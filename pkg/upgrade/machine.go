@@ -109,7 +109,7 @@ func (w *machineUpgrade) run(ctx context.Context) error {
 			}
 			return err
 		},
-		func() error { return w.upgrader.admit(ctx, w.machine, w.plan, w.progress) },
+		func() error { return w.upgrader.admit(ctx, w.machine, w.plan, operation.Waiting(w.progress)) },
 		func() error { return w.upgrader.awaitLease(ctx, w.progress) }, // it may be lost meanwhile
 	} {
 		if err := wait(); err != nil {
