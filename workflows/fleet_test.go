@@ -285,6 +285,8 @@ func (m *simulatedMachine) Cancel(context.Context, string) error {
 	return errors.New("nothing is cancelled")
 }
 
+func (m *simulatedMachine) Admit(context.Context, string) error { return nil }
+
 func (m *simulatedMachine) Feed(context.Context, string, feed.Open) error { return nil }
 
 func (m *simulatedMachine) PushBundle(context.Context, spec.Bundle, func(int64) (io.ReadCloser, error),

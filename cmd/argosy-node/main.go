@@ -38,6 +38,7 @@ const help = `argosy-node carries out operations of Argosy on the machine it run
   argosy-node watch  --id ID             the operation's status, now and after each change, until it has ended
                      [--timeout 1h]      look no longer than that
   argosy-node cancel --id ID             ask the operation to stop at its next safe point
+  argosy-node admit  --id ID             let a join that waits for that ask the API server; what the plugin runs
   argosy-node feed   --id ID             give the operation the archives that it asks for: requests come from standard
                                          output, and standard input answers them; what the plugin runs
   argosy-node run    --id ID             what the unit runs; of no use by hand
@@ -63,7 +64,7 @@ type command func(ctx context.Context, e *node.Engine, args []string, in io.Read
 func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	commands := map[string]command{
 		"inspect": inspectMachine, "plan": plan, "start": start, "run": runOperation, "watch": watch, "cancel": cancel,
-		"feed": feedOperation,
+		"admit": admit, "feed": feedOperation,
 	}
 	if len(args) == 0 {
 		fmt.Fprint(out, help)
@@ -187,6 +188,18 @@ func cancel(ctx context.Context, e *node.Engine, args []string, _ io.Reader, out
 	status, err := e.Cancel(ctx, id)
 	if err != nil {
 		return fmt.Errorf("cancelling operation %q: %w", id, err)
+	}
+	return answer(out, status)
+}
+
+func admit(ctx context.Context, e *node.Engine, args []string, _ io.Reader, out io.Writer) error {
+	id, err := idFlag("admit", args, nil)
+	if err != nil {
+		return err
+	}
+	status, err := e.Admit(ctx, id)
+	if err != nil {
+		return fmt.Errorf("admitting operation %q: %w", id, err)
 	}
 	return answer(out, status)
 }

@@ -26,6 +26,8 @@ import (
 type Machine interface {
 	operation.Machine
 	images.Feeder
+	// Admit lets a join that waits for its admission ask the cluster's API server.
+	Admit(ctx context.Context, id string) error
 	PushBundle(ctx context.Context, bundle spec.Bundle, open func(offset int64) (io.ReadCloser, error),
 		progress func(done, total int64)) error
 }
@@ -46,9 +48,10 @@ type Joiner struct {
 	Images *images.Supply
 	operation.Runner
 
-	bundles bundleCache
-	groups  tokenGroups
-	startup operation.Startup
+	bundles   bundleCache
+	groups    tokenGroups
+	startup   operation.Startup
+	admission admission
 }
 
 // Outcome is the result for one machine.
@@ -98,6 +101,8 @@ type run struct {
 	machine  config.Machine
 	progress operation.Progress
 	outcome  Outcome
+	// asks is true where more machines may be at work than are admitted to the API server without asking.
+	asks bool
 }
 
 // runJob runs the job, and measures it.
@@ -106,6 +111,7 @@ func (r *run) runJob(ctx context.Context, verb string, limiter *operation.Limite
 	apply func(context.Context, Inspection) error,
 ) (Outcome, error) {
 	started := time.Now()
+	r.asks = limiter != nil && limiter.Limit() > firstAdmitted
 	err := r.RunJob(ctx, operation.Job[Inspection]{
 		Verb: verb, Machine: r.machine, Limits: r.Cluster.Fleet.Limits, Limiter: limiter, Progress: r.progress,
 		InCluster: r.Cluster.Fleet.Limits.ReadyTimeout.Duration, Inspect: inspect, Apply: apply,
@@ -146,6 +152,7 @@ func (r *run) work(ctx context.Context, found Inspection) error {
 	if !found.HasWork() {
 		return nil
 	}
+	found.Operation.Admission = r.asks
 	status, remarks, err := r.execute(ctx, found, phases, r.progress)
 	r.outcome.Remarks = append(r.outcome.Remarks, remarks...)
 	if err != nil {
@@ -269,8 +276,8 @@ func (j *Joiner) mintFor(ctx context.Context, found Inspection) (token string, r
 	return token, remarks, err
 }
 
-// attend watches a running operation to its end and feeds it the bundle where the machine does not fetch it itself, and
-// the images that it asks for.
+// attend watches a running operation to its end, admits it to the API server, and feeds it the bundle where the machine
+// does not fetch it itself, and the images that it asks for.
 func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation, status spec.Status,
 	approver *approver, show func(spec.Status),
 ) (spec.Status, error) {
@@ -296,6 +303,15 @@ func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 			return nil
 		})
 	})
+	place := &place{admission: &j.admission}
+	defer place.leave(false)
+	admitted := false
+	admit := func(status spec.Status) {
+		if !admitted {
+			admitted = true
+			group.Go(func() error { return j.admit(working, found, place, status, show) })
+		}
+	}
 	send := sync.OnceFunc(func() {
 		group.Go(func() error { return found.remote.Feed(sending, op.ID, j.Images.Open) })
 	})
@@ -307,8 +323,12 @@ func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 			show(s)
 			switch {
 			case hasCredentials(s):
+				place.leave(true)
 				revoke()
+			case op.Kind == spec.KindJoin && s.AwaitsAdmission:
+				admit(s)
 			case op.Kind == spec.KindJoin && s.Phase == phaseKubeadm:
+				place.enterRunning()
 				approve()
 			}
 			if s.Feed != "" {

@@ -66,7 +66,13 @@ type fakeMachine struct {
 	// asks, when set, has the operation ask for an archive, and Watch not end before what came of it is there.
 	asks chan string
 
+	// waits, when set, has an operation that is to ask wait until it is admitted.
+	waits chan struct{}
+	// working is for how long the operation has run by then.
+	working time.Duration
+
 	started   []spec.Operation
+	admitted  int
 	fed       int
 	cancelled []string
 	pushed    []spec.Bundle
@@ -116,6 +122,18 @@ func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status
 	if m.arrives != nil {
 		<-m.arrives
 	}
+	if m.waits != nil && m.started[len(m.started)-1].Admission {
+		began := time.Now()
+		each(spec.Status{
+			State: spec.Running, Phase: "kubeadm", AwaitsAdmission: true, Phases: bundleThere(),
+			Started: began, Updated: began.Add(m.working),
+		})
+		select {
+		case <-m.waits:
+		case <-ctx.Done():
+			return spec.Status{State: spec.Running}, context.Cause(ctx)
+		}
+	}
 	if m.inKubeadm != nil {
 		each(spec.Status{State: spec.Running, Phase: "kubeadm"})
 		m.inKubeadm(m.started[len(m.started)-1])
@@ -139,6 +157,14 @@ func (m *fakeMachine) Cancel(_ context.Context, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cancelled = append(m.cancelled, id)
+	return nil
+}
+
+func (m *fakeMachine) Admit(context.Context, string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.admitted++
+	close(m.waits)
 	return nil
 }
 
@@ -168,6 +194,9 @@ func (m *fakeMachine) PushBundle(_ context.Context, bundle spec.Bundle, open fun
 	}
 	return nil
 }
+
+// bundleThere are the phases of a machine that has received its bundle.
+func bundleThere() []spec.Phase { return []spec.Phase{{Name: "bundle", Outcome: spec.Applied}} }
 
 func phases(outcome spec.Outcome) []spec.Phase {
 	return []spec.Phase{
@@ -240,6 +269,23 @@ bundles: {repository: %q, sha256: {kubernetes-v1.34.4-amd64.tar.gz: %q}, deliver
 		Machine:    func(config.Machine) join.Machine { return machine },
 		Runner:     operation.Runner{Detached: func(cause error) bool { return errors.Is(cause, errDetach) }},
 	}
+}
+
+// newManyJoiner makes a Joiner for as many machines, m1 to mN.
+func newManyJoiner(t *testing.T, client kubernetes.Interface, machines []*fakeMachine) *join.Joiner {
+	t.Helper()
+	joiner := newJoiner(t, nil, client)
+	one := joiner.Cluster.Fleet.Machines[0]
+	joiner.Cluster.Fleet.Machines = nil
+	byName := map[string]*fakeMachine{}
+	for i, machine := range machines {
+		one.Name = fmt.Sprintf("m%d", i+1)
+		one.NodeName, one.Address = one.Name, fmt.Sprintf("192.0.2.%d", i+1)
+		joiner.Cluster.Fleet.Machines = append(joiner.Cluster.Fleet.Machines, one)
+		byName[one.Name] = machine
+	}
+	joiner.Machine = func(m config.Machine) join.Machine { return byName[m.Name] }
+	return joiner
 }
 
 // newClient is a cluster of which the account of the kubeconfig is the administrator.
@@ -620,6 +666,30 @@ func TestVerifyFindsWhatIsWrongAndDeletesForgottenTokens(t *testing.T) {
 	assert.Assert(t, strings.Contains(text, "not Ready") && strings.Contains(text, "label zone=a"), text)
 	left := tokens(t, client)
 	assert.Assert(t, len(left) == 1 && left[0].Name == foreign.Name)
+}
+
+func TestVerifyListsTokensOnceForAllMachines(t *testing.T) {
+	client := newClient()
+	joiner := newManyJoiner(t, client, make([]*fakeMachine, 30))
+	for _, machine := range []string{"m3", "m7", "of-no-document"} {
+		token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+			Name: "bootstrap-token-" + machine, Labels: map[string]string{join.MachineLabel: machine},
+		}}
+		_, err := client.CoreV1().Secrets("kube-system").Create(t.Context(), token, metav1.CreateOptions{})
+		assert.NilError(t, err)
+	}
+	client.ClearActions()
+	_, err := joiner.Verify(t.Context(), joiner.Cluster.Fleet.Machines)
+	assert.NilError(t, err)
+	listed := 0
+	for _, action := range client.Actions() {
+		if action.GetVerb() == "list" && action.GetResource().Resource == "secrets" {
+			listed++
+		}
+	}
+	assert.Equal(t, listed, 1)
+	left := tokens(t, client)
+	assert.Assert(t, len(left) == 1 && left[0].Name == "bootstrap-token-of-no-document", "%v", left)
 }
 
 func TestANodeThatComesLateIsWaitedFor(t *testing.T) {

@@ -24,6 +24,8 @@ type Target struct {
 	Client kubernetes.Interface
 	// REST is how Client reaches the API server, for kinds without a typed client; nil in tests that need none.
 	REST *rest.Config
+	// Answers observes how the API server answers Client; nil in tests that need none.
+	Answers *restconfig.Answers
 	// Renewing is REST for clients that read the kubeconfig again where its credentials are refused, as Client does.
 	Renewing *rest.Config
 	// Server is the API server's address as the machines see it, "https://host:port".
@@ -118,7 +120,8 @@ func fromREST(restConfig *rest.Config, endpoint string, read func(context.Contex
 	// One client serves every machine of a workflow: client-go's default of 5 requests a second would queue them.
 	restConfig.QPS, restConfig.Burst = 50, 100
 	restConfig.UserAgent = "argosy"
-	renewing := restconfig.Renewing(restConfig, read)
+	answers := &restconfig.Answers{}
+	renewing := answers.Observed(restconfig.Renewing(restConfig, read))
 	client, err := kubernetes.NewForConfig(renewing)
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
@@ -132,18 +135,18 @@ func fromREST(restConfig *rest.Config, endpoint string, read func(context.Contex
 		host = endpoint
 	}
 	return &Target{
-		Client: client, REST: restConfig, Renewing: renewing, Server: "https://" + host,
+		Client: client, REST: restConfig, Renewing: renewing, Answers: answers, Server: "https://" + host,
 		CACert: string(restConfig.CAData),
 	}, nil
 }
 
 // ask reads the fields that only the running cluster knows.
 func (t *Target) ask(ctx context.Context) error {
-	version, err := t.Client.Discovery().ServerVersion()
+	version, err := t.ServerVersion(ctx)
 	if err != nil {
-		return errclass.With(errclass.Transient, err)
+		return err
 	}
-	t.Version = version.GitVersion
+	t.Version = version
 	system, err := t.Client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
 		return apply.Classify(err)
@@ -152,10 +155,22 @@ func (t *Target) ask(ctx context.Context) error {
 	return t.readKubeletConfig(ctx)
 }
 
+// kubeletConfigMap has the configuration of every kubelet, in kube-system.
+const kubeletConfigMap = "kubelet-config"
+
+// ServerVersion asks the API server for its version as it is now.
+func (t *Target) ServerVersion(context.Context) (string, error) {
+	version, err := t.Client.Discovery().ServerVersion()
+	if err != nil {
+		return "", errclass.With(errclass.Transient, err)
+	}
+	return version.GitVersion, nil
+}
+
 // readKubeletConfig reads the configuration of every kubelet, and the cgroup driver in it: containerd's must be the
 // same.
 func (t *Target) readKubeletConfig(ctx context.Context) error {
-	kubelet, err := t.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kubelet-config", metav1.GetOptions{})
+	kubelet, err := t.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, kubeletConfigMap, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return errclass.Errorf(errclass.Configuration, "the cluster has no ConfigMap kube-system/kubelet-config, "+
 			"which kubeadm join needs; it was not made by kubeadm or for it")

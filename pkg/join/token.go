@@ -2,6 +2,7 @@ package join
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 	bootstraputil "k8s.io/cluster-bootstrap/token/util"
@@ -23,6 +25,9 @@ const MachineLabel = "argosy.dev/machine"
 
 // tokenLifetime bounds a token that is not deleted, because the plugin died and never came back.
 const tokenLifetime = 15 * time.Minute
+
+// tokenRenewal is the age at which the token of a join that waits for its admission is renewed.
+const tokenRenewal = tokenLifetime / 3
 
 // tokenLife is how long an operation may need its token: the user's own commands may take all the time that it has.
 func tokenLife(operation spec.Operation) time.Duration {
@@ -92,20 +97,63 @@ func boundTokens(ctx context.Context, client kubernetes.Interface, machine, node
 	return users, nil
 }
 
+// renewTokens has the machine's tokens last until a later time.
+func renewTokens(ctx context.Context, client kubernetes.Interface, machine string, until time.Time) error {
+	tokens, err := machineTokens(ctx, client, machine)
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal(map[string]any{"data": map[string][]byte{
+		bootstrapapi.BootstrapTokenExpirationKey: []byte(until.UTC().Format(time.RFC3339)),
+	}})
+	if err != nil {
+		return fmt.Errorf("encoding when the bootstrap tokens of machine %q end: %w", machine, err)
+	}
+	for _, token := range tokens {
+		_, err := client.CoreV1().Secrets(metav1.NamespaceSystem).Patch(ctx, token.Name, types.MergePatchType, patch,
+			metav1.PatchOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("renewing bootstrap token %q of machine %q: %w", token.Name, machine,
+				apply.Classify(err))
+		}
+	}
+	return nil
+}
+
 // revokeTokens deletes every token made for machine, also those of an attempt whose plugin died. It returns how many.
 func revokeTokens(ctx context.Context, client kubernetes.Interface, machine string) (int, error) {
 	tokens, err := machineTokens(ctx, client, machine)
 	if err != nil {
 		return 0, err
 	}
+	return len(tokens), deleteTokens(ctx, client, machine, tokens)
+}
+
+// deleteTokens deletes tokens that were made for machine.
+func deleteTokens(ctx context.Context, client kubernetes.Interface, machine string, tokens []corev1.Secret) error {
 	for _, token := range tokens {
 		err := client.CoreV1().Secrets(metav1.NamespaceSystem).Delete(ctx, token.Name, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
-			return 0, fmt.Errorf("deleting bootstrap token %q of machine %q: %w", token.Name, machine,
+			return fmt.Errorf("deleting bootstrap token %q of machine %q: %w", token.Name, machine,
 				apply.Classify(err))
 		}
 	}
-	return len(tokens), nil
+	return nil
+}
+
+// tokensByMachine lists all of our tokens, with one request, by the machine that each was made for.
+func tokensByMachine(ctx context.Context, client kubernetes.Interface) (map[string][]corev1.Secret, error) {
+	list, err := client.CoreV1().Secrets(metav1.NamespaceSystem).List(ctx,
+		metav1.ListOptions{LabelSelector: MachineLabel})
+	if err != nil {
+		return nil, fmt.Errorf("listing bootstrap tokens: %w", apply.Classify(err))
+	}
+	byMachine := map[string][]corev1.Secret{}
+	for _, token := range list.Items {
+		machine := token.Labels[MachineLabel]
+		byMachine[machine] = append(byMachine[machine], token)
+	}
+	return byMachine, nil
 }
 
 func machineTokens(ctx context.Context, client kubernetes.Interface, machine string) ([]corev1.Secret, error) {

@@ -34,13 +34,18 @@ func (j *Joiner) Verify(ctx context.Context, machines []config.Machine) ([]Findi
 	if err != nil && !apierrors.IsForbidden(err) {
 		return nil, err
 	}
+	tokens, listed := tokensByMachine(ctx, j.Target.Client)
 	findings := make([]Finding, 0, len(machines))
 	for _, machine := range machines {
 		finding := j.examine(machine, nodes[machine.NodeName])
 		if reason := refused[machine.NodeName]; reason != "" {
 			finding.Problems = append(finding.Problems, "its kubelet "+reason)
 		}
-		if _, err := revokeTokens(ctx, j.Target.Client, machine.Name); err != nil {
+		err := listed
+		if err == nil {
+			err = deleteTokens(ctx, j.Target.Client, machine.Name, tokens[machine.Name])
+		}
+		if err != nil {
 			finding.Problems = append(finding.Problems, err.Error())
 		}
 		findings = append(findings, finding)

@@ -110,6 +110,14 @@ func (m *Machine) Cancel(ctx context.Context, id string) error {
 	return nil
 }
 
+// Admit lets a join that waits for its admission ask the cluster's API server.
+func (m *Machine) Admit(ctx context.Context, id string) error {
+	if err := m.ask(ctx, &spec.Status{}, nil, "admit", "--id", id); err != nil {
+		return fmt.Errorf("admitting operation %q on machine %q: %w", id, m.name, err)
+	}
+	return nil
+}
+
 // ask runs argosy-node once and decodes the one object that it prints.
 func (m *Machine) ask(ctx context.Context, answer any, input []byte, args ...string) error {
 	client, err := m.connect(ctx)

@@ -150,6 +150,9 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 		setMessage: func(message string) {
 			r.recorder.change(true, func(s *spec.Status) { s.Message, s.Progress = message, nil })
 		},
+		awaits: func(awaits bool) {
+			r.recorder.change(true, func(s *spec.Status) { s.AwaitsAdmission = awaits })
+		},
 		feed: func(key string) {
 			r.recorder.change(true, func(s *spec.Status) { s.Feed = key })
 		},
@@ -168,7 +171,7 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 		fmt.Fprintf(log, "removing secrets: %v\n", err)
 	}
 	r.context.runDeferred()
-	_ = e.Store.clearStopRequest(id)
+	_ = e.Store.clearMessages(id)
 	if r.succeeded {
 		if err := e.Store.removeBundles(); err != nil {
 			fmt.Fprintf(log, "removing what bundles arrived in: %v\n", err)
@@ -203,7 +206,7 @@ func (r *run) runPhases(ctx context.Context) {
 			entry.Bytes = r.received
 			s.Phases = append(s.Phases, entry)
 			s.Changed = s.Changed || entry.Outcome == spec.Applied
-			s.Progress, s.Feed = nil, ""
+			s.Progress, s.Feed, s.AwaitsAdmission = nil, "", false
 		})
 		if err != nil {
 			r.end(phase.Name, i, err)

@@ -40,6 +40,7 @@ type Context struct {
 	setMessage func(message string)
 	progress   func(spec.Progress)
 	feed       func(key string)
+	awaits     func(awaits bool)
 	stop       context.Context
 	mu         sync.Mutex
 	deferred   []func()

@@ -140,7 +140,7 @@ func (e *Engine) recordEnd(op *spec.Operation, status *spec.Status) error {
 	if err := e.Store.Prepare(op.ID); err != nil {
 		return err
 	}
-	return errors.Join(e.Store.RemoveSecrets(op.ID), e.Store.clearStopRequest(op.ID), e.Store.WriteStatus(status))
+	return errors.Join(e.Store.RemoveSecrets(op.ID), e.Store.clearMessages(op.ID), e.Store.WriteStatus(status))
 }
 
 // startUnit stores the operation and starts its unit.
@@ -156,7 +156,7 @@ func (e *Engine) startUnit(ctx context.Context, op *spec.Operation) (*spec.Statu
 	}
 	status := newStatus(op, len(e.Phases[op.Kind]))
 	status.Message = "starting"
-	if err := errors.Join(e.Store.clearStopRequest(op.ID), e.Store.WriteOperation(op),
+	if err := errors.Join(e.Store.clearMessages(op.ID), e.Store.WriteOperation(op),
 		e.Store.WriteStatus(&status)); err != nil {
 		return nil, err
 	}

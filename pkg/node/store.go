@@ -75,7 +75,7 @@ func (s *Store) Operation(id string) (*spec.Operation, error) {
 }
 
 // plainFiles are the files of an operation that hold no secret, or whose secrets RemoveSecrets removes by themselves.
-var plainFiles = []string{"spec.json", "status.json", "log", "cancel"}
+var plainFiles = []string{"spec.json", "status.json", "log", cancelFile, admittedFile}
 
 // RemoveSecrets removes the secrets from the stored operation, and the files that phases wrote with them in its folder.
 func (s *Store) RemoveSecrets(id string) error {
@@ -152,12 +152,26 @@ func decodeStatus(name string, data []byte) (*spec.Status, error) {
 	return &status, nil
 }
 
-// requestStop writes the file that makes the operation stop at its next safe point.
-func (s *Store) requestStop(id string) error { return s.write(s.name(id, "cancel"), struct{}{}) }
+// Files in an operation's folder whose existence is a message to the process that runs it.
+const (
+	// cancelFile makes it stop at its next safe point.
+	cancelFile = "cancel"
+	// admittedFile lets it ask the cluster's API server.
+	admittedFile = "admitted"
+)
 
-func (s *Store) stopRequested(id string) bool { return s.host.Exists(s.name(id, "cancel")) }
+func (s *Store) requestStop(id string) error { return s.write(s.name(id, cancelFile), struct{}{}) }
 
-func (s *Store) clearStopRequest(id string) error { return s.host.Remove(s.name(id, "cancel")) }
+func (s *Store) stopRequested(id string) bool { return s.host.Exists(s.name(id, cancelFile)) }
+
+func (s *Store) admit(id string) error { return s.write(s.name(id, admittedFile), struct{}{}) }
+
+func (s *Store) admitted(id string) bool { return s.host.Exists(s.name(id, admittedFile)) }
+
+// clearMessages removes the files that an earlier run of the operation was sent.
+func (s *Store) clearMessages(id string) error {
+	return s.host.Remove(s.name(id, cancelFile), s.name(id, admittedFile))
+}
 
 // WriteRecord stores the record of the node.
 func (s *Store) WriteRecord(record *spec.Record) error { return s.write(spec.RecordFile, record) }

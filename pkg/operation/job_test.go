@@ -53,6 +53,8 @@ func (m *refusing) Inspect(_ context.Context, question spec.Question) (spec.Fact
 	}}, nil
 }
 
+func (m *refusing) Admit(context.Context, string) error { return nil }
+
 func (m *refusing) Feed(context.Context, string, feed.Open) error { return nil }
 
 func (m *refusing) PushBundle(context.Context, spec.Bundle, func(int64) (io.ReadCloser, error),

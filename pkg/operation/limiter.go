@@ -23,6 +23,9 @@ type Limiter struct {
 // NewLimiter returns a Limiter for limit machines; below 1 counts as 1.
 func NewLimiter(limit int) *Limiter { return &Limiter{limit: max(limit, 1)} }
 
+// Limit returns how many machines it admits at a time.
+func (l *Limiter) Limit() int { return l.limit }
+
 // Enter waits until fewer than the limit are inside, and returns the function that leaves. waiting is called once if
 // it has to wait, with the number inside.
 func (l *Limiter) Enter(ctx context.Context, waiting func(inside int)) (leave func(), err error) {

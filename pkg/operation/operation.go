@@ -25,10 +25,11 @@ type Machine interface {
 	Cancel(ctx context.Context, id string) error
 }
 
-// Identify returns the operation's ID, which depends on the wanted state alone: neither on its timeout nor on the
-// secrets that it is done with.
+// Identify returns the operation's ID, which depends on the wanted state alone: neither on its timeout, nor on
+// whether it is to be admitted, nor on the secrets that it is done with.
 func Identify(op spec.Operation) (string, error) {
 	op.ID, op.Timeout, op.Secrets = "", 0, spec.Secrets{}
+	op.Admission = false
 	encoded, err := json.Marshal(op)
 	if err != nil {
 		return "", fmt.Errorf("encoding the operation on machine %q: %w", op.Machine, err)

@@ -342,6 +342,8 @@ func (m *fakeMachine) runs(version string) {
 
 func (m *fakeMachine) Cancel(context.Context, string) error { m.note("cancel %s", m.name); return nil }
 
+func (m *fakeMachine) Admit(context.Context, string) error { return nil }
+
 func (m *fakeMachine) Feed(context.Context, string, feed.Open) error { return nil }
 
 func (m *fakeMachine) PushBundle(context.Context, spec.Bundle, func(int64) (io.ReadCloser, error),

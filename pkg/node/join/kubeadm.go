@@ -100,6 +100,9 @@ func applyKubeadm(ctx context.Context, c *node.Context) (string, error) {
 		return "", errclass.With(errclass.Configuration, errors.New("joining the cluster: the operation carries no "+
 			"bootstrap token"))
 	}
+	if err := c.AwaitAdmission(ctx); err != nil {
+		return "", fmt.Errorf("waiting to be admitted to the API server: %w", err)
+	}
 	if err := checkNameFree(ctx, c); err != nil {
 		return "", err
 	}

@@ -629,3 +629,15 @@ func TestKubeletFromAnotherFileIsRestarted(t *testing.T) {
 		})
 	}
 }
+
+func TestKubeadmDoesNotRunBeforeTheJoinIsAdmitted(t *testing.T) {
+	m := newMachine(t)
+	assert.NilError(t, m.context.Store.Prepare("op"))
+	m.context.Operation.Admission = true
+	ctx, stop := context.WithCancelCause(context.Background())
+	stop(errors.New("stopped"))
+	_, err := applyKubeadm(ctx, m.context)
+	assert.ErrorContains(t, err, "waiting to be admitted to the API server: stopped")
+	assert.Equal(t, len(m.programs.calls), 0)
+	assert.Equal(t, m.context.Operation.Secrets.BootstrapToken, testToken)
+}

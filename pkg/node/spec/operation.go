@@ -56,6 +56,9 @@ type Operation struct {
 	Machine string `json:"machine"`
 	// Timeout bounds the operation on the machine, from its start there.
 	Timeout Duration `json:"timeout"`
+	// Admission has a join wait, before it first asks the cluster's API server with its token, until the plugin admits
+	// it. Like Timeout it is no part of the ID.
+	Admission bool `json:"admission,omitempty"`
 	// Join is the desired state, also of a stage, an upgrade and a rollback; a rollback uses only the node's name, its
 	// cluster and the path of its binaries.
 	Join   *Join   `json:"join,omitempty"`

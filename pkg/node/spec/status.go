@@ -38,8 +38,10 @@ type Status struct {
 	Message  string    `json:"message,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
 	// Feed is the key of the archive that the operation waits to be sent; empty when it waits for none.
-	Feed   string  `json:"feed,omitempty"`
-	Phases []Phase `json:"phases"`
+	Feed string `json:"feed,omitempty"`
+	// AwaitsAdmission is true while a join waits until the plugin admits it to the API server.
+	AwaitsAdmission bool    `json:"awaitsAdmission,omitempty"`
+	Phases          []Phase `json:"phases"`
 	// Changed is false when every phase already held.
 	Changed  bool      `json:"changed"`
 	Started  time.Time `json:"started"`
