@@ -84,9 +84,11 @@ func TestEveryTemplateCanBeSubmittedByItself(t *testing.T) {
 			assert.Equal(t, spec.ServiceAccountName, "argosy-workflow")
 			assert.DeepEqual(t, locks(spec.Synchronization), mutexes(template.Name))
 			for _, tmpl := range spec.Templates {
-				working := template.Name == "upgrade" && slices.Contains([]string{"backup", "control-plane", "addons"},
-					tmpl.Name)
-				assert.Equal(t, len(locks(tmpl.Synchronization)) > 0, working, tmpl.Name)
+				var own []string
+				if template.Name == "upgrade" {
+					own = rolloutLocks[tmpl.Name]
+				}
+				assert.DeepEqual(t, locks(tmpl.Synchronization), own)
 			}
 			for _, parameter := range spec.Arguments.Parameters {
 				assert.Assert(t, parameter.Description != nil, "parameter %q has no description", parameter.Name)
@@ -127,16 +129,60 @@ func locks(synchronization *wfv1.Synchronization) []string {
 	return names
 }
 
+// rolloutLocks are the mutexes of the templates of an upgrade, beside that which keeps other rollouts waiting.
+var rolloutLocks = map[string][]string{
+	"plan": {""}, "backup": {"_control-plane"}, "control-plane": {"", "_control-plane"},
+	"addons": {"", "_control-plane"}, "wave": {""}, "verify": {""}, "clean": {""},
+}
+
 // mutexes are those that a workflow holds while it lives. One that waits for a person, as an upgrade may, must not keep
-// those from running that only read the control plane.
+// others from running. No other workflow takes that of rollouts: Argo would have an upgrade wait for a mutex that a
+// workflow is first in line for which waits for the upgrade.
 func mutexes(template string) []string {
 	switch template {
+	case "upgrade":
+		return []string{"_rollout"}
 	case "backup", "kubeconfig":
 		return []string{"_control-plane"}
 	case "provision", "restore", "deprovision":
 		return []string{"", "_control-plane"}
 	}
 	return []string{""}
+}
+
+// Each step of a rollout holds the mutexes of what it works on. Where a person or a pause is waited for, none is held
+// that another workflow takes, and none is asked for by a step within one that holds it.
+func TestARolloutThatWaitsKeepsOnlyRolloutsWaiting(t *testing.T) {
+	upgrade := templates(t)["upgrade.yaml"]
+	held := map[string][]string{} // by the names of the templates that end the way from the entry point
+	var walk func(name string, holding []string)
+	walk = func(name string, holding []string) {
+		tmpl := upgrade.GetTemplateByName(name)
+		for _, lock := range locks(tmpl.Synchronization) {
+			assert.Assert(t, !slices.Contains(holding, lock), "%s waits for itself", name)
+		}
+		holding = slices.Concat(holding, locks(tmpl.Synchronization))
+		if before, seen := held[name]; seen {
+			assert.DeepEqual(t, before, holding)
+			return
+		}
+		held[name] = holding
+		for _, group := range tmpl.Steps {
+			for _, step := range group.Steps {
+				walk(step.Template, holding)
+			}
+		}
+	}
+	walk(upgrade.Spec.Entrypoint, locks(upgrade.Spec.Synchronization))
+	walk(upgrade.Spec.OnExit, locks(upgrade.Spec.Synchronization))
+	for name, want := range map[string][]string{
+		"plan": {"_rollout", ""}, "backup": {"_rollout", "_control-plane"},
+		"control-plane": {"_rollout", "", "_control-plane"}, "addons": {"_rollout", "", "_control-plane"},
+		"stage-machine": {"_rollout", ""}, "upgrade-machine": {"_rollout", ""}, "verify": {"_rollout", ""},
+		"clean": {"_rollout", ""}, "approve": {"_rollout"}, "pause": {"_rollout"}, "gate": {"_rollout"},
+	} {
+		assert.DeepEqual(t, held[name], want)
+	}
 }
 
 // required reports whether users have to give a parameter. Workflows that take machines away never take all by default.

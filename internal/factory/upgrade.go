@@ -41,7 +41,9 @@ func OpenUpgrade(ctx context.Context, source config.Source, keys HostKeys, tools
 	if err != nil {
 		return nil, err
 	}
-	rollout := &upgrade.Upgrader{Joiner: joiner, Pods: pods, Leases: leases}
+	rollout := &upgrade.Upgrader{
+		Joiner: joiner, Pods: pods, Leases: leases, ServerVersion: joiner.Target.ServerVersion,
+	}
 	pods.Owner = func() string { return rollout.Rollout } // it is set after this
 	return rollout, nil
 }

@@ -31,6 +31,12 @@ func (s startedAt) Workflow(context.Context, string, string) (*wfv1.Workflow, er
 // verifyAt runs step upgrade-verify in a workflow that was started or retried at began. Machine m1 failed in run ran.
 func verifyAt(t *testing.T, began time.Time, ran, rolled string) (plugin.Result, error) {
 	t.Helper()
+	return verifyWithin(t, "", began, ran, rolled)
+}
+
+// verifyWithin is verifyAt with a window; empty for none.
+func verifyWithin(t *testing.T, window string, began time.Time, ran, rolled string) (plugin.Result, error) {
+	t.Helper()
 	open := func(context.Context, string, string) (*upgrade.Upgrader, error) {
 		cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte("apiVersion: "+
 			"argosy.dev/v1alpha1\nkind: Fleet\nssh: {trustOnFirstUse: true}\nmachines: [{name: m1, address: "+
@@ -48,6 +54,7 @@ func verifyAt(t *testing.T, began time.Time, ran, rolled string) (plugin.Result,
 	encoded, err := json.Marshal(map[string]string{
 		"step": "upgrade-verify", "cluster": "team-a", "version": "v1.34.4", "machines": "all", "run": rolled,
 		"rollout": `{"waves":[{"name":"1","machines":["m1"]}],"maxUnavailable":1}`,
+		"window":  window, "started": began.Add(-time.Hour).UTC().Format(time.RFC3339),
 	})
 	assert.NilError(t, err)
 	call, err := plugin.NewCall(plugin.Workflow{Name: "w", Namespace: "team-a", UID: "u"}, "verify", encoded)
@@ -94,6 +101,17 @@ func TestAWindowCountsFromTheLastStartOfTheWorkflow(t *testing.T) {
 		assert.NilError(t, err)
 		assert.Assert(t, until.Equal(test.until), until)
 	}
+}
+
+// A retried workflow has a window of its own, from when its first step could work.
+func TestTheMachinesOfARetryHaveAWindowOfTheirOwn(t *testing.T) {
+	before := time.Now()
+	began := before.Add(-48 * time.Hour).Truncate(time.Second)
+	result, err := verifyWithin(t, "4h", began.Add(time.Hour), began.UTC().Format(time.RFC3339), "")
+	assert.NilError(t, err)
+	var again rollout.Plan
+	assert.NilError(t, json.Unmarshal([]byte(result.Outputs["rollout"]), &again))
+	assert.Assert(t, !again.Until.Before(before.Add(4*time.Hour)), again.Until)
 }
 
 func TestAVersionIsTakenWithoutItsV(t *testing.T) {

@@ -40,8 +40,12 @@ func (e *Env) upgrader(ctx context.Context, call plugin.Call, in upgradeInput) (
 // checkAgain holds the parameters of a step on one machine against the cluster once more: a workflow can call the step
 // without its plan, or with another plan. It refuses a version that machines may not have beside the control plane as
 // it is now, and bounds the plan by the documents' policy.
-func checkAgain(u *upgrade.Upgrader, plan *rollout.Plan) error {
-	if err := rollout.CheckTarget(u.Target.Version, u.Version, false, nil); err != nil {
+func checkAgain(ctx context.Context, u *upgrade.Upgrader, plan *rollout.Plan) error {
+	runs, err := u.CurrentVersion(ctx)
+	if err != nil {
+		return err
+	}
+	if err := rollout.CheckTarget(runs, u.Version, false, nil); err != nil {
 		return err
 	}
 	settings, total := u.Cluster.Fleet.Upgrade, len(u.Cluster.Fleet.Machines)
@@ -121,8 +125,8 @@ type upgradeInput struct {
 	Scheduled string `json:"scheduled"`
 }
 
-// until is when nothing more is begun; zero for never. begun is when the workflow was started or retried, which may be
-// long after its creation; zero where that is not known.
+// until is when nothing more is begun; zero for never. begun is when the workflow was started or retried, or could make
+// its plan, which may be long after its creation; zero where that is not known.
 func (in upgradeInput) until(begun time.Time) (time.Time, error) {
 	if in.Window == "" {
 		return time.Time{}, nil
@@ -239,7 +243,7 @@ func (e *Env) waveExecution(call plugin.Call, step plugin.Step, each func(*upgra
 			if err != nil {
 				return plugin.Result{}, err
 			}
-			if err := checkAgain(upgrader, &plan); err != nil {
+			if err := checkAgain(ctx, upgrader, &plan); err != nil {
 				return plugin.Result{}, err
 			}
 			work := e.timed(call, in.Cluster, func(ctx context.Context, machine config.Machine,
@@ -441,6 +445,9 @@ func (s upgradeVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 				return plugin.Result{}, err
 			}
 			if len(again.Waves) > 0 {
+				if again.Until, err = in.until(time.Now()); err != nil {
+					return plugin.Result{}, err
+				}
 				result := againResult(upgrader.Run, again)
 				return result, s.env.rolloutOutputs(ctx, call, upgrader.Cluster, again, result)
 			}

@@ -37,7 +37,7 @@ func TestAMachinesStepChecksTheVersionAgain(t *testing.T) {
 		"v1.34.4": "", "v1.33.13": "", "v1.35.8": "ahead of the control plane", "v2.0.0": "another major version",
 		"v1": "reading target version",
 	} {
-		err := checkAgain(upgraderOf(t, version, ""), &rollout.Plan{})
+		err := checkAgain(t.Context(), upgraderOf(t, version, ""), &rollout.Plan{})
 		if says == "" {
 			assert.NilError(t, err, version)
 			continue
@@ -47,13 +47,21 @@ func TestAMachinesStepChecksTheVersionAgain(t *testing.T) {
 	}
 }
 
+// While the rollout waited for a person, the cluster was restored at an earlier version.
+func TestAMachinesStepAsksForTheControlPlanesPresentVersion(t *testing.T) {
+	u := upgraderOf(t, "v1.34.4", "")
+	u.ServerVersion = func(context.Context) (string, error) { return "v1.33.13", nil }
+	err := checkAgain(t.Context(), u, &rollout.Plan{})
+	assert.ErrorContains(t, err, "v1.34.4 is ahead of the control plane, which runs v1.33.13")
+}
+
 func TestAForgedPlanIsBoundByThePolicy(t *testing.T) {
 	u := upgraderOf(t, "v1.34.4", "upgrade: {maxUnavailable: 50%, failureBudget: 1}")
 	forged := rollout.Plan{MaxUnavailable: 4, FailureBudget: 4}
-	assert.NilError(t, checkAgain(u, &forged))
+	assert.NilError(t, checkAgain(t.Context(), u, &forged))
 	assert.DeepEqual(t, forged, rollout.Plan{MaxUnavailable: 2, FailureBudget: 1})
 	made := rollout.Plan{MaxUnavailable: 1}
-	assert.NilError(t, checkAgain(u, &made))
+	assert.NilError(t, checkAgain(t.Context(), u, &made))
 	assert.DeepEqual(t, made, rollout.Plan{MaxUnavailable: 1})
 }
 

@@ -60,6 +60,9 @@ func (s upgradePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		if err != nil {
 			return plugin.Result{}, err
 		}
+		if preview.Plan.Until, err = in.until(time.Now()); err != nil {
+			return plugin.Result{}, err
+		}
 		if err := s.checkControlPlane(ctx, call, in.upgradeInput, preview, report); err != nil {
 			return plugin.Result{}, err
 		}

@@ -39,8 +39,10 @@ type Upgrader struct {
 	Pods *bypod.Pods
 	// OnlyControlPlane leaves all machines out of a plan.
 	OnlyControlPlane bool
-	// Until is when nothing more is begun; zero for never.
+	// Until is when nothing more is begun, unless a plan has a later time; zero for that of the plan.
 	Until time.Time
+	// ServerVersion asks the API server for its version; nil takes that of the Target.
+	ServerVersion func(ctx context.Context) (string, error)
 	// Leases is the client of the rollout's Lease, so that no other request delays a renewal; nil takes the cluster's.
 	Leases coordinationclient.LeasesGetter
 
@@ -109,6 +111,23 @@ func (s Staged) String() string {
 		return fmt.Sprintf("machine %s has bundle and images of %s already", s.Machine, s.Version)
 	}
 	return fmt.Sprintf("machine %s received bundle and images of %s in %.1f s", s.Machine, s.Version, s.Seconds)
+}
+
+// CurrentVersion returns the version of the control plane as it is now. A rollout that waited for a person may find
+// another one than it began with.
+func (u *Upgrader) CurrentVersion(ctx context.Context) (string, error) {
+	if u.ServerVersion == nil {
+		return u.Target.Version, nil
+	}
+	var found string
+	err := u.retrying(ctx, operation.NoProgress{}, func(ctx context.Context) (err error) {
+		found, err = u.ServerVersion(ctx)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("asking cluster %q for its version: %w", u.Cluster.Name, err)
+	}
+	return found, nil
 }
 
 // Stage has a machine of the plan receive all that its upgrade will need, and touches nothing that runs. Where the

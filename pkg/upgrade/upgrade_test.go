@@ -272,6 +272,31 @@ func TestNothingIsBegunWhenTheWindowIsClosed(t *testing.T) {
 	assert.Assert(t, gate.Halt != nil && !gate.Approve)
 }
 
+// Machines begin until the later of the plan's end and the upgrader's: a plan is made when the workflow could work, and
+// a retried workflow may begin a step of its first run's plan.
+func TestAPlansWindowCountsFromWhenItWasMade(t *testing.T) {
+	past, future := time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	for name, test := range map[string]struct {
+		upgrader, plan time.Time
+		begins         bool
+	}{
+		"neither has one":     {time.Time{}, time.Time{}, true},
+		"the plan's is open":  {past, future, true},
+		"the retry's is open": {future, past, true},
+		"both are closed":     {past, past, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, "", "m1")
+			s.Until = test.upgrader
+			plan := inWaves("m1")
+			plan.Until = test.plan
+			outcome, err := s.upgrade(t.Context(), t, "m1", plan)
+			assert.NilError(t, err)
+			assert.Equal(t, outcome.Left == "", test.begins, outcome.Left)
+		})
+	}
+}
+
 // The canary is skipped, since its pods do not leave. The next wave begins with an approval, whatever the policy.
 func TestCanariesThatWereAllSkippedNeedAnApproval(t *testing.T) {
 	for _, approval := range []string{"never", "canaries", "always"} {

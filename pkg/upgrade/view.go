@@ -234,6 +234,13 @@ func (u *Upgrader) situation(ctx context.Context, plan *rollout.Plan, wave int, 
 	if !u.Until.IsZero() && !time.Now().Before(u.Until) {
 		key.closed = u.Until
 	}
+	// The later end counts: a retried workflow may have a step begin again by the plan of its first run.
+	switch now := time.Now(); {
+	case now.Before(plan.Until):
+		key.closed = time.Time{}
+	case plan.Until.After(u.Until):
+		key.closed = plan.Until
+	}
 	s := &u.situations
 	s.mu.Lock()
 	defer s.mu.Unlock()

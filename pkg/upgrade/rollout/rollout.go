@@ -100,6 +100,8 @@ type Plan struct {
 	// MaxUnavailable and FailureBudget of the policy, in machines.
 	MaxUnavailable int `json:"maxUnavailable"`
 	FailureBudget  int `json:"failureBudget"`
+	// Until is when nothing more is begun; zero for never.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Wave is a number of machines between two gates.
@@ -120,6 +122,7 @@ type SkippedMachine struct {
 // Equal reports whether the steps of a rollout do the same by either plan: those that no step works on do not count.
 func (p Plan) Equal(other Plan) bool {
 	return p.MaxUnavailable == other.MaxUnavailable && p.FailureBudget == other.FailureBudget &&
+		p.Until.Equal(other.Until) &&
 		slices.EqualFunc(p.Waves, other.Waves, func(a, b Wave) bool {
 			return a.Name == b.Name && a.Canary == b.Canary && slices.Equal(a.Machines, b.Machines)
 		})
