@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"time"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
@@ -35,9 +35,6 @@ import (
 	"argosy.dev/argosy/pkg/upgrade"
 )
 
-// memoryGoal is where Go starts to collect harder; with fifty machines in flight the plugin stays below 96 MiB.
-const memoryGoal = 80 << 20
-
 func serveCommand() *cobra.Command {
 	var options plugin.Options
 	var kubeconfig string
@@ -46,9 +43,7 @@ func serveCommand() *cobra.Command {
 		Short: "Serve Argo's executor-plugin protocol (in the agent pod)",
 		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if os.Getenv("GOMEMLIMIT") == "" {
-				debug.SetMemoryLimit(memoryGoal)
-			}
+			limitMemory("/")
 			return serve(command.Context(), options, kubeconfig)
 		},
 	}
@@ -77,6 +72,10 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	restConfig, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return fmt.Errorf("reading how to reach the host cluster: %w", err)
+	}
+	options.Registry = prometheus.NewRegistry()
+	if err := showRequests(options.Registry); err != nil {
+		return err
 	}
 	host, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
