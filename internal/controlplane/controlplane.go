@@ -90,7 +90,7 @@ func (o Outcome) String() string {
 	if o.MachinesKnow != "" {
 		text += fmt.Sprintf("\nthe control plane is at %s now, and machines that joined before know it at %s: have "+
 			"that address lead here (controlPlane.service, controlPlane.endpoint) and its host in "+
-			"controlPlane.proxy.extraSANs, or submit reconcile, which moves machines that are cut off",
+			"controlPlane.proxy.extraSANs, or submit join, which moves machines that are cut off",
 			o.Endpoint, o.MachinesKnow)
 	}
 	if o.Unverified != "" {

@@ -179,7 +179,7 @@ func TestOutcomeNamesTheAddressThatMachinesKnow(t *testing.T) {
 		"the control plane is at 192.0.2.10:443 now, and machines that joined before know it at 192.0.2.9:443: have " +
 		"that address lead here " +
 		"(controlPlane.service, controlPlane.endpoint) and its host in controlPlane.proxy.extraSANs, or submit " +
-		"reconcile, which moves machines that are cut off"
+		"join, which moves machines that are cut off"
 	assert.Equal(t, moved.String(), says)
 }
 

@@ -64,7 +64,7 @@ func checkServerChange(ctx context.Context, c *node.Context) (remark string, err
 		return fmt.Sprintf(", which it knows at %s; its address is %s now, and it answers at both", change.known,
 			change.present), nil
 	case change.moves() && c.Operation.Kind != spec.KindJoin:
-		return "", cutOff(c, change, "submit reconcile, which moves the kubelet to the present address, and then again")
+		return "", cutOff(c, change, "submit join, which moves the kubelet to the present address, and then again")
 	case change.moves():
 		return fmt.Sprintf(", which it knows at %s, where it does not answer; the kubelet moves to %s", change.known,
 			change.present), nil
