@@ -188,7 +188,7 @@ func TestARolloutThatWaitsKeepsOnlyRolloutsWaiting(t *testing.T) {
 // required reports whether users have to give a parameter. Workflows that take machines away never take all by default.
 func required(template, parameter string) bool {
 	return parameter == "cluster" || parameter == "user" || parameter == "machines" &&
-		(template == "remove" || template == "reset")
+		(template == "remove" || template == "reset" || template == "rollback")
 }
 
 func templates(t *testing.T) map[string]wfv1.WorkflowTemplate {

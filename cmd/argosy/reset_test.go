@@ -88,8 +88,8 @@ func TestResetChangesNothingWhenOneMachineIsRefused(t *testing.T) {
 	assert.Equal(t, started, 0)
 }
 
-func TestAResetAndARemovalNameTheirMachines(t *testing.T) {
-	for _, command := range []string{"reset", "remove"} {
+func TestCommandsThatTakeNodesAwayNameTheirMachines(t *testing.T) {
+	for _, command := range []string{"reset", "remove", "rollback"} {
 		_, code, err := run(t, command, "--namespace", "team-a", "--yes")
 		assert.ErrorContains(t, err, "flag --machines is required")
 		assert.Equal(t, code, program.ExitConfiguration)

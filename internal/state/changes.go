@@ -159,6 +159,7 @@ const (
 	OperationJoin      = "join"
 	OperationReconcile = "reconcile"
 	OperationUpgrade   = "upgrade"
+	OperationRollback  = "rollback"
 	OperationRemove    = "remove"
 	OperationReset     = "reset"
 	OperationImport    = "import-images"

@@ -34,6 +34,7 @@ var machineSteps = map[string]struct {
 	state.OperationReconcile: {"Reconciled", true, state.Ready},
 	"upgrade-stage":          {"Staged", false, ""},
 	state.OperationUpgrade:   {"Upgraded", true, state.Ready},
+	state.OperationRollback:  {"RolledBack", true, state.Ready},
 	state.OperationRemove:    {"Removed", true, state.Removed},
 	state.OperationReset:     {"Reset", true, state.Removed},
 	state.OperationImport:    {"ImagesImported", false, ""},
@@ -43,7 +44,7 @@ var machineSteps = map[string]struct {
 // makes none. Steps in neither list are not recorded.
 var clusterSteps = map[string]string{
 	"plan": "", "verify": "", "reconcile-plan": "", "remove-plan": "", "reset-plan": "", "images-plan": "",
-	"upgrade-plan": "", "upgrade-verify": "",
+	"upgrade-plan": "", "upgrade-verify": "", "rollback-plan": "",
 	"provision-control-plane": "Provisioned", "provision-addons": "", "provision-verify": "", "backup": "BackedUp",
 	"restore": "Restored",
 }
@@ -170,11 +171,12 @@ func successOf(step, message string) state.Event {
 // failed has the reasons of events about steps that failed.
 var failed = map[string]string{
 	state.OperationJoin: "JoinFailed", state.OperationReconcile: "ReconcileFailed", "upgrade-stage": "StageFailed",
-	state.OperationUpgrade: "UpgradeFailed", state.OperationRemove: "RemoveFailed", state.OperationReset: "ResetFailed",
+	state.OperationRollback: "RollbackFailed",
+	state.OperationUpgrade:  "UpgradeFailed", state.OperationRemove: "RemoveFailed", state.OperationReset: "ResetFailed",
 	state.OperationImport: "ImportFailed", "backup": "BackupFailed", "restore": "RestoreFailed",
 	"provision-control-plane": "ProvisionFailed", "provision-addons": "ProvisionFailed",
 	"provision-verify": "ProvisionFailed", "plan": "PlanFailed", "reconcile-plan": "PlanFailed",
-	"upgrade-plan": "PlanFailed",
+	"upgrade-plan": "PlanFailed", "rollback-plan": "PlanFailed",
 }
 
 // failureOf returns the event of a step that failed.

@@ -253,6 +253,8 @@ func All(env *Env, workflows Workflows, records Records) []plugin.Step {
 		upgradeGateStep{env},
 		upgradeVerifyStep{env},
 		upgradeCleanStep{env},
+		rollbackPlanStep{env},
+		rollbackStep{env},
 	}
 	for i, step := range all {
 		all[i] = recordedStep{step, env}

@@ -208,7 +208,7 @@ const workflowLabel = "argosy.dev/workflow"
 var succeeded = map[string]string{
 	"join": "joined", "reconcile": "reconciled", "import-images": "supplied with images", "remove": "removed",
 	"reset":   "reset",
-	"upgrade": "upgraded", "upgrade-stage": "staged",
+	"upgrade": "upgraded", "upgrade-stage": "staged", "rollback": "rolled back",
 }
 
 // pastTense returns the participle for a machine on which a step, or a workflow, succeeded.

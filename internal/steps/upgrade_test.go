@@ -107,7 +107,8 @@ func TestAPlanRefusesAnythingButTrueAndFalse(t *testing.T) {
 	env := NewEnv(Openers{}, slog.New(slog.DiscardHandler))
 	for step, names := range map[plugin.Step][]string{
 		planStep{env}: {"dryRun"}, removePlanStep{env}: {"dryRun"}, resetPlanStep{env}: {"dryRun"},
-		imagesPlanStep{env}: {"dryRun"}, reconcilePlanStep{env}: {"dryRun"}, upgradePlanStep{env}: {"dryRun", "backup"},
+		imagesPlanStep{env}: {"dryRun"}, reconcilePlanStep{env}: {"dryRun"}, rollbackPlanStep{env}: {"dryRun"},
+		upgradePlanStep{env}: {"dryRun", "backup"},
 	} {
 		for _, name := range names {
 			for text, refused := range map[string]bool{

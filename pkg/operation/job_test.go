@@ -131,7 +131,7 @@ func operations(t *testing.T, machine *refusing) map[string]func(config.Machine)
 			return err
 		},
 		"rollback": func(m config.Machine) error {
-			_, err := upgrader.Rollback(t.Context(), m, operation.NoProgress{})
+			_, err := upgrader.Rollback(t.Context(), m, operation.NewLimiter(1), operation.NoProgress{})
 			return err
 		},
 	}

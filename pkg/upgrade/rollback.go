@@ -3,6 +3,7 @@ package upgrade
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,9 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"argosy.dev/argosy/pkg/config"
+	"argosy.dev/argosy/pkg/drain"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/operation"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // afterFailure rolls a machine back whose upgrade failed, and returns an error with the failure and the result:
@@ -106,33 +109,55 @@ func (w *machineUpgrade) restoreSocket(ctx context.Context) error {
 const defaultSocket = "/run/containerd/containerd.sock"
 
 // Rollback takes a machine back to its state before its last upgrade, also long after that: it cordons and drains its
-// node as an upgrade does, and waits until it serves again. It is an error where nothing was kept.
-func (u *Upgrader) Rollback(ctx context.Context, machine config.Machine, progress operation.Progress) (Outcome,
-	error,
-) {
+// node as an upgrade does, and waits until it serves again. It is an error where nothing was kept. limiter has one
+// place, so that one machine after another is out of service; after a failure in this process the others are left.
+func (u *Upgrader) Rollback(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
+	progress operation.Progress,
+) (Outcome, error) {
 	started := time.Now()
 	w := &machineUpgrade{
 		upgrader: u, machine: machine, rule: u.Cluster.UpgradeRuleFor(machine), progress: progress,
 		outcome: Outcome{Machine: machine.Name, Node: machine.NodeName},
 	}
-	err := w.rollBack(ctx)
-	u.releasePod(ctx, machine)
+	leave, err := limiter.EnterReporting(ctx, progress)
+	if err == nil {
+		defer leave()
+		err = w.rollBack(ctx)
+		u.releasePod(ctx, machine)
+	}
 	w.outcome.Seconds = time.Since(started).Seconds()
+	if halt, left := asHalt(err); left && !halt.Allowed {
+		w.outcome.Left = halt.Reason
+		return w.outcome, nil
+	}
+	if failed := u.rollbackFailed.Load(); err == nil && failed != nil && *failed == machine.Name {
+		u.rollbackFailed.Store(nil)
+	}
 	if err != nil {
+		u.rollbackFailed.CompareAndSwap(nil, &machine.Name)
 		return w.outcome, fmt.Errorf("rolling back machine %q (%s): %w", machine.Name, machine.Address, err)
 	}
 	return w.outcome, nil
 }
 
-func (w *machineUpgrade) rollBack(ctx context.Context) error {
+// rollBack rolls the machine back, or finishes a rollback that was interrupted: then its node may only be cordoned yet.
+func (w *machineUpgrade) rollBack(ctx context.Context) (err error) {
 	seen, err := w.inspectFor(ctx, spec.KindRollback)
 	if err != nil {
 		return err
 	}
 	w.outcome.From = versionIn(seen.Facts)
 	w.outcome.Version = w.outcome.From
-	if !seen.Running() && !operation.Wants(seen.Facts.Plan) {
+	node, err := w.upgrader.node(ctx, w.machine)
+	if err != nil || node == nil {
+		return cmp.Or(err, errNoNode)
+	}
+	if !seen.HasWork() && !drain.Owns(node, cordonOwner) {
 		return nil
+	}
+	if failed := w.upgrader.rollbackFailed.Load(); failed != nil && *failed != w.machine.Name &&
+		!seen.Running() {
+		return &rollout.Halt{Reason: "the rollback of " + *failed + " failed"}
 	}
 	w.onMachine = seen.Facts.Plan.Total
 	release, err := w.upgrader.holdLease(ctx, w.progress)
@@ -140,12 +165,12 @@ func (w *machineUpgrade) rollBack(ctx context.Context) error {
 		return err
 	}
 	defer func() {
+		err = w.noteRolledBack(ctx, err)
 		release()
 		// No rollout releases it, as this is not part of one. If that fails, it expires.
 		_ = w.upgrader.end(context.WithoutCancel(ctx))
 	}()
-	node, err := w.upgrader.node(ctx, w.machine)
-	if err != nil || node == nil {
+	if node, err = w.upgrader.node(ctx, w.machine); err != nil || node == nil {
 		return cmp.Or(err, errNoNode)
 	}
 	if err := w.cordonAndDrain(ctx, seen, node); err != nil {
@@ -165,4 +190,18 @@ func (w *machineUpgrade) rollBack(ctx context.Context) error {
 	}
 	w.outcome.Done = append(w.outcome.Done, "rolled back")
 	return w.uncordon(ctx)
+}
+
+// noteRolledBack notes at the node that its machine is not at work any more, and returns the error of the rollback.
+func (w *machineUpgrade) noteRolledBack(ctx context.Context, err error) error {
+	if w.upgrader.Leaves(ctx) {
+		return err
+	}
+	recorded := state{State: rollout.Left, Reason: "was rolled back"}
+	if err != nil {
+		recorded.Reason = err.Error()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
+	return errors.Join(err, w.upgrader.note(ctx, w.machine.NodeName, recorded))
 }

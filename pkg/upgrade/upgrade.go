@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,6 +54,8 @@ type Upgrader struct {
 	lease      lease
 	record     record
 	elsewhere  elsewhere
+	// rollbackFailed is the first machine whose rollback failed in this process; nil for none.
+	rollbackFailed atomic.Pointer[string]
 	// inspections are those of machines that wait for their turn, or begin.
 	inspections operation.Inspections
 

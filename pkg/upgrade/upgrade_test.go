@@ -329,7 +329,7 @@ func TestAnUpgradedMachineIsRolledBackOnRequest(t *testing.T) {
 	_, err := s.upgrade(t.Context(), t, "m1", inWaves("m1"))
 	assert.NilError(t, err)
 	machine, _ := s.Cluster.Machine("m1")
-	outcome, err := s.Rollback(t.Context(), machine, operation.NoProgress{})
+	outcome, err := s.Rollback(t.Context(), machine, operation.NewLimiter(1), operation.NoProgress{})
 	assert.NilError(t, err)
 	assert.Equal(t, outcome.Version, before)
 	assert.Equal(t, s.node(t, "m1").Status.NodeInfo.KubeletVersion, before)

@@ -91,7 +91,7 @@ func rollBack(t *testing.T, machines ...string) {
 	default:
 		upgradeAll(t) // a test before this one has failed
 	}
-	argosy(t, "rollback", "--namespace", upgradeCluster.Name, "--machines", strings.Join(machines, ","))
+	argosy(t, "rollback", "--namespace", upgradeCluster.Name, "--machines", strings.Join(machines, ","), "--yes")
 	assert.Equal(t, nodeVersions(t), versionsWith(lab.Version, machines...))
 }
 
