@@ -352,7 +352,7 @@ func TestWorkflowsRunAsTheNamedAccountWithItsLogins(t *testing.T) {
 		assert.Equal(t, *spec.TTLStrategy.SecondsAfterCompletion, int32(86400))
 		assert.Assert(t, len(spec.Templates) > 0 && spec.Entrypoint == "main", key)
 	}
-	assert.Equal(t, templates, 11)
+	assert.Equal(t, templates, 12)
 }
 
 func TestSwitchesLeaveOutWhatTheyName(t *testing.T) {

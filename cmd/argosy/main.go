@@ -42,6 +42,7 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
   argosy join --namespace team-a --machines m1,m2
   argosy reconcile --namespace team-a --dry-run              show what differs on nodes; without --dry-run put it right
   argosy upgrade --namespace team-a                          machines to their control plane's version
+  argosy status --namespace team-a                           how that goes; pause, resume and abort stop it
   argosy remove --namespace team-a --machines m1             say what a removal would meet; --yes drains and resets it
   argosy reset --namespace team-a --machines m1              say what a reset would take away; --yes does it
   argosy images import --namespace team-a --machines m1 oci://registry.example.com/app:v1
@@ -51,7 +52,8 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
 		Version: version,
 	}
 	root.AddCommand(validateCommand(), configCommand(), doctorCommand(), verifyCommand(), provisionCommand(),
-		planCommand(), joinCommand(), reconcileCommand(), upgradeCommand(), rollbackCommand(), removeCommand(),
+		planCommand(), joinCommand(), reconcileCommand(), upgradeCommand(), statusCommand(),
+		pauseCommand(), resumeCommand(), abortCommand(), rollbackCommand(), removeCommand(),
 		resetCommand(), bundleCommand(), imagesCommand(), backupCommand(), restoreCommand(), deprovisionCommand(),
 		kubeconfigCommand(), getCommand(), reportCommand())
 	traced(root)

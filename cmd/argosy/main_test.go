@@ -148,8 +148,8 @@ func TestHelpOffersAFolderOnlyWhereOneIsRead(t *testing.T) {
 	slices.Sort(offered)
 	slices.Sort(refused)
 	assert.DeepEqual(t, offered, []string{
-		"config show", "images import", "images list", "join", "plan", "reconcile", "remove", "reset", "rollback",
-		"upgrade", "validate",
+		"abort", "config show", "images import", "images list", "join", "pause", "plan", "reconcile", "remove", "reset",
+		"resume", "rollback", "status", "upgrade", "validate",
 	})
 	assert.DeepEqual(t, refused, []string{"backup", "deprovision", "kubeconfig", "provision", "restore"})
 }

@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/cmd/internal/program"
+	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/join"
@@ -48,6 +53,21 @@ func (m upgraded) Start(_ context.Context, op spec.Operation) (spec.Status, erro
 	}}, nil
 }
 
+// bundles is a repository that has each bundle that is asked for.
+func bundles(t *testing.T) *bundle.Repository {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := "kubernetes-v1.34.4-amd64.tar.gz"
+		if strings.HasSuffix(r.URL.Path, "/SHA256SUMS") {
+			_, _ = fmt.Fprintf(w, "%064d  %s\n", 0, name)
+			return
+		}
+		http.ServeContent(w, r, name, time.Time{}, strings.NewReader("a bundle"))
+	}))
+	t.Cleanup(server.Close)
+	return &bundle.Repository{URL: server.URL}
+}
+
 // rollBackBoth runs the request on machines m1 and m2, and returns the machines whose operations started.
 func rollBackBoth(t *testing.T, refused string, confirmed bool) (out string, started []string, err error) {
 	t.Helper()
@@ -64,7 +84,8 @@ upgrade: {rules: [{machines: "m1,m2", drain: false}]}
 		assert.NilError(t, client.Tracker().Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 	}
 	upgrader := &upgrade.Upgrader{Rollout: "r", Joiner: &join.Joiner{
-		Cluster: cluster, Version: "v1.34.4", Target: &join.Target{Client: client, UID: "uid", Version: "v1.34.4"},
+		Cluster: cluster, Version: "v1.34.4", Repository: bundles(t),
+		Target: &join.Target{Client: client, UID: "uid", Version: "v1.34.4"},
 		Machine: func(m config.Machine) join.Machine {
 			return upgraded{refused: m.Name == refused, started: &started, name: m.Name}
 		},

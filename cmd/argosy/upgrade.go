@@ -92,6 +92,9 @@ func planUpgrade(ctx context.Context, upgrader *upgrade.Upgrader, expression str
 // rollOut upgrades the waves of a plan and leaves no node cordoned.
 func rollOut(ctx context.Context, upgrader *upgrade.Upgrader, preview upgrade.Preview, terminal *terminal) error {
 	failed, err := runWaves(ctx, upgrader, preview.Plan, terminal)
+	if waves := preview.Plan.Waves; err == nil && len(failed) == 0 && len(waves) > 0 {
+		err = haltedError(ctx, upgrader, preview.Plan, waves[len(waves)-1])
+	}
 	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
 	done, notCleaned := upgrader.Clean(cleaning,
@@ -104,6 +107,15 @@ func rollOut(ctx context.Context, upgrader *upgrade.Upgrader, preview upgrade.Pr
 			strings.Join(failed, ", ")), err)
 	}
 	return errors.Join(err, notCleaned)
+}
+
+// haltedError returns why a rollout that no machine failed was halted before its end; nil where it was not.
+func haltedError(ctx context.Context, upgrader *upgrade.Upgrader, plan rollout.Plan, last rollout.Wave) error {
+	gate, err := upgrader.After(ctx, plan, last)
+	if err == nil && gate.Halt != nil && !gate.Halt.Allowed {
+		return gate.Halt
+	}
+	return err
 }
 
 // cleanTimeout bounds the cleanup after a rollout, which has work only after an interruption.

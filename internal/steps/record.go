@@ -172,7 +172,8 @@ func successOf(step, message string) state.Event {
 var failed = map[string]string{
 	state.OperationJoin: "JoinFailed", state.OperationReconcile: "ReconcileFailed", "upgrade-stage": "StageFailed",
 	state.OperationRollback: "RollbackFailed",
-	state.OperationUpgrade:  "UpgradeFailed", state.OperationRemove: "RemoveFailed", state.OperationReset: "ResetFailed",
+	state.OperationUpgrade:  "UpgradeFailed", state.OperationRemove: "RemoveFailed",
+	state.OperationReset:  "ResetFailed",
 	state.OperationImport: "ImportFailed", "backup": "BackupFailed", "restore": "RestoreFailed",
 	"provision-control-plane": "ProvisionFailed", "provision-addons": "ProvisionFailed",
 	"provision-verify": "ProvisionFailed", "plan": "PlanFailed", "reconcile-plan": "PlanFailed",

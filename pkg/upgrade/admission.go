@@ -34,6 +34,9 @@ func (u *Upgrader) admit(ctx context.Context, machine config.Machine, plan *roll
 		if decision.Reason != last {
 			last = decision.Reason
 			operation.Reportf(progress, "%s", last)
+			if decision.Paused {
+				u.uncordonPaused(ctx, machine)
+			}
 		}
 		next, ended := u.view.nextTick()
 		select {
@@ -72,6 +75,9 @@ func (u *Upgrader) decide(ctx context.Context, machine config.Machine, plan *rol
 			return decision, nil
 		}
 		if why := u.lost(); why != nil {
+			return rollout.Decision{Verdict: rollout.Wait, Reason: why.Error()}, nil
+		}
+		if why := u.view.unread(); why != nil {
 			return rollout.Decision{Verdict: rollout.Wait, Reason: why.Error()}, nil
 		}
 		return decision, u.note(ctx, machine.NodeName, state{State: rollout.Working})

@@ -240,6 +240,7 @@ func (u *Upgrader) acquire(ctx context.Context) error {
 	default:
 		if holderOf(found) != u.Rollout {
 			found.Spec.AcquireTime = &now
+			delete(found.Annotations, requestAnnotation)
 		}
 		found.Spec.HolderIdentity, found.Spec.LeaseDurationSeconds, found.Spec.RenewTime = &u.Rollout, &seconds, &now
 		_, err = u.leases().Update(ctx, found, metav1.UpdateOptions{FieldManager: apply.Manager})

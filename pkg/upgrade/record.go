@@ -33,8 +33,10 @@ const rolloutAnnotation = "argosy.dev/rollout"
 
 // recordName returns the name of the rollout's ConfigMap. A rollout from a terminal is named after its computer, which
 // no object's name has to allow.
-func (u *Upgrader) recordName() string {
-	digest := sha256.Sum256([]byte(u.Rollout))
+func (u *Upgrader) recordName() string { return recordOf(u.Rollout) }
+
+func recordOf(rollout string) string {
+	digest := sha256.Sum256([]byte(rollout))
 	return leaseName + "-" + hex.EncodeToString(digest[:8])
 }
 

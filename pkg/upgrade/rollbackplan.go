@@ -130,10 +130,14 @@ func details(phases []spec.Phase) []string {
 }
 
 // RollbackWork returns the machines that a rollback changes.
-func RollbackWork(entries []RollbackEntry) []RollbackEntry { return withAction(entries, ActionRollback) }
+func RollbackWork(entries []RollbackEntry) []RollbackEntry {
+	return withAction(entries, ActionRollback)
+}
 
 // RollbackRefused returns the machines that can't be rolled back.
-func RollbackRefused(entries []RollbackEntry) []RollbackEntry { return withAction(entries, ActionRefuse) }
+func RollbackRefused(entries []RollbackEntry) []RollbackEntry {
+	return withAction(entries, ActionRefuse)
+}
 
 func withAction(entries []RollbackEntry, action RollbackAction) []RollbackEntry {
 	var found []RollbackEntry

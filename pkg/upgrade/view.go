@@ -36,7 +36,11 @@ type view struct {
 	byName map[string]*corev1.Node
 	// began is when the list was asked for.
 	began time.Time
-	// version counts the changes of byName.
+	// request is the one to the rollout when the nodes were listed, and requestErr why that could not be read: then
+	// request is that of before.
+	request    Request
+	requestErr error
+	// version counts the changes of byName and of request.
 	version int
 	// firstTick is where ticks are counted from.
 	firstTick time.Time
@@ -114,6 +118,9 @@ func (u *Upgrader) nodesSince(ctx context.Context, notBefore time.Time) (map[str
 		v.version++
 		return nil
 	})
+	if err == nil {
+		u.readRequest(ctx)
+	}
 	return v.byName, v.version, err
 }
 
@@ -191,8 +198,9 @@ func cordonFields(node *corev1.Node) []metav1.ManagedFieldsEntry {
 type situationKey struct {
 	plan *rollout.Plan
 	// wave is the index of the wave of the machines that ask.
-	wave   int
-	closed time.Time
+	wave    int
+	closed  time.Time
+	request Request
 }
 
 // situations are those that machines asked about last. All that ask at one moment share one.
@@ -230,7 +238,7 @@ func (u *Upgrader) situation(ctx context.Context, plan *rollout.Plan, wave int, 
 	if err != nil {
 		return nil, err
 	}
-	key := situationKey{plan: plan, wave: wave}
+	key := situationKey{plan: plan, wave: wave, request: u.view.requested()}
 	if !u.Until.IsZero() && !time.Now().Before(u.Until) {
 		key.closed = u.Until
 	}
@@ -250,7 +258,9 @@ func (u *Upgrader) situation(ctx context.Context, plan *rollout.Plan, wave int, 
 	if s.byKey[key] == nil {
 		machines := u.describeAll(nodes, nil)
 		skipEnded(machines, *plan, wave)
-		s.byKey[key] = rollout.Situate(*plan, rollout.Snapshot{Machines: machines, Closed: key.closed})
+		s.byKey[key] = rollout.Situate(*plan, rollout.Snapshot{
+			Machines: machines, Closed: key.closed, Paused: key.request == Pause, Aborted: key.request == Abort,
+		})
 	}
 	return s.byKey[key], nil
 }

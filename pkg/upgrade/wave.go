@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
 )
 
@@ -34,6 +35,14 @@ func (w *machineUpgrade) cordonWave(ctx context.Context, with drain.Drainer) err
 		}
 	}
 	return nil
+}
+
+// uncordonPaused takes the cordon of the wave back from a machine that waits in a paused rollout, which may last. Where
+// it fails, the node stays cordoned until the rollout goes on or ends.
+func (u *Upgrader) uncordonPaused(ctx context.Context, machine config.Machine) {
+	u.admission.Lock()
+	defer u.admission.Unlock()
+	_, _ = drain.Drainer{Client: u.Target.Client}.Uncordon(ctx, machine.NodeName, waveOwner)
 }
 
 // uncordonUnbegun takes the cordon of the wave back from a machine that was not begun, and returns failure with that.

@@ -28,6 +28,8 @@ type Decision struct {
 	MayPass bool
 	// Allowed is that of [Halt], for Leave.
 	Allowed bool
+	// Paused is true where a Wait lasts until a person resumes the rollout.
+	Paused bool
 }
 
 // Admit decides whether the machine of that name may start now. Callers set a machine to Working before they ask for
@@ -40,7 +42,9 @@ type Decision struct {
 //	is at work                           -                                           Start, never left half done
 //	is pending                           more have failed than the budget allows     Leave
 //	is pending                           a canary has failed, whatever the budget    Leave
+//	is pending                           any, but the rollout was aborted            Leave
 //	is pending                           any, but the window has closed              Leave
+//	is pending                           any, but the rollout is paused              Wait, Paused
 //	is pending                           an earlier wave is not finished             Wait
 //	is pending                           fewer than N are at work or unavailable     Start
 //	is pending, and unavailable already  fewer than N are at work                    Start, it takes nothing away
@@ -68,6 +72,9 @@ func (s *Situation) Admit(name string) Decision {
 	if s.halt != nil {
 		return Decision{Verdict: Leave, Reason: s.halt.Reason, Allowed: s.halt.Allowed}
 	}
+	if s.now.Paused {
+		return Decision{Verdict: Wait, Paused: true, Reason: `the rollout is paused, until "argosy resume"`}
+	}
 	wave, reason := s.wave(name)
 	if reason != "" {
 		return Decision{Verdict: Wait, Reason: reason}
@@ -77,10 +84,10 @@ func (s *Situation) Admit(name string) Decision {
 
 // Next returns the machines of a wave that will begin while the machine of that name is at work, in their order: those
 // that are pending and available, as far as MaxUnavailable lets them be out of service together with all that are
-// already. Of a rollout that is halted there are none.
+// already. Of a rollout that is halted or paused there are none.
 func (s *Situation) Next(name string) []string {
 	wave, waiting := s.wave(name)
-	if !s.planned(name) || waiting != "" || s.halt != nil {
+	if !s.planned(name) || waiting != "" || s.halt != nil || s.now.Paused {
 		return nil
 	}
 	working, idle := s.missing(name)
@@ -216,7 +223,8 @@ func (m *Machine) end() string {
 	return "has " + string(m.State)
 }
 
-// halted returns why no more machines start: machines that failed, in the plan's order, or the end of the window.
+// halted returns why no more machines start: machines that failed, in the plan's order, a person who aborted the
+// rollout, or the end of the window.
 func (s *Situation) halted() *Halt {
 	var failed, canaries []string
 	for _, wave := range s.plan.Waves {
@@ -236,6 +244,8 @@ func (s *Situation) halted() *Halt {
 		return &Halt{Reason: "halted after " + list(failed)}
 	case len(canaries) > 0:
 		return &Halt{Reason: "halted after canary " + list(canaries)}
+	case s.now.Aborted:
+		return &Halt{Reason: "the rollout was aborted"}
 	case !s.now.Closed.IsZero():
 		return &Halt{Allowed: true, Reason: fmt.Sprintf("the window closed at %s; the next run upgrades the rest",
 			s.now.Closed.UTC().Format(time.TimeOnly+" MST"))}

@@ -101,6 +101,12 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 			[]change{with(is(rollout.Failed), "m3"), with(canary, "m3")},
 			"halted after canary m3",
 		},
+		{"is pending | any, but the rollout was aborted", "m1", nil, "the rollout was aborted"},
+		{
+			"is pending | any, but the rollout is paused", "m4",
+			[]change{with(is(rollout.Succeeded), "m1", "m2", "m3")},
+			`the rollout is paused, until "argosy resume"`,
+		},
 		{
 			"is pending | any, but the window has closed", "m1", nil,
 			"the window closed at 04:30:00 UTC; the next run upgrades the rest",
@@ -219,6 +225,8 @@ func TestEachRowOfTheTableHolds(t *testing.T) {
 			assert.NilError(t, err)
 
 			now := rollout.Snapshot{Machines: fleet(7, append(start, test.now...)...)}
+			now.Paused = strings.HasSuffix(test.row, "the rollout is paused")
+			now.Aborted = strings.HasSuffix(test.row, "the rollout was aborted")
 			if strings.HasSuffix(test.row, "the window has closed") {
 				now.Closed = closed
 			}

@@ -157,6 +157,10 @@ type Snapshot struct {
 	Machines []Machine
 	// Closed is when the time in which machines may begin ended; zero while it lasts.
 	Closed time.Time
+	// Paused: no machine begins until a person resumes the rollout.
+	Paused bool
+	// Aborted: a person ended the rollout, and no machine begins any more.
+	Aborted bool
 }
 
 // Halt is why a rollout begins no more machines, or does not upgrade one of them. As an error it ends the upgrade of a
