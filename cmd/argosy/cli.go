@@ -1,13 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -284,64 +282,3 @@ func jobOf(joiner *join.Joiner, entries []join.Entry, concurrency int, out io.Wr
 }
 
 func machineOf(entry join.Entry) string { return entry.Machine }
-
-// terminal prints one line at each new phase of a machine, and every few seconds of a long one, so that a log stays
-// readable with fifty machines.
-type terminal struct {
-	out     io.Writer
-	started time.Time
-	mu      sync.Mutex
-	last    map[string]shown
-}
-
-type shown struct {
-	phase string
-	at    time.Time
-}
-
-// progressEvery is the time between two lines about the same phase.
-const progressEvery = 5 * time.Second
-
-func newTerminal(out io.Writer) *terminal {
-	return &terminal{out: out, started: time.Now(), last: map[string]shown{}}
-}
-
-// of returns the progress of a machine.
-func (t *terminal) of(machine string) operation.Progress {
-	return operation.ProgressFunc(func(event operation.Event) {
-		t.show(machine, cmp.Or(event.Phase, event.Detail), event.String())
-	})
-}
-
-// planning returns the progress of a plan, which is one phase.
-func (t *terminal) planning() operation.Progress {
-	return operation.ProgressFunc(func(event operation.Event) {
-		event.Phase = planPhase
-		t.of(planPhase).Report(event)
-	})
-}
-
-// progress shows a line that begins with its phase in brackets.
-func (t *terminal) progress(name, text string) {
-	phase, _, _ := strings.Cut(text, "]")
-	t.show(name, phase, text)
-}
-
-func (t *terminal) show(machine, phase, text string) {
-	t.mu.Lock()
-	last := t.last[machine]
-	quiet := last.phase == phase && time.Since(last.at) < progressEvery
-	if !quiet {
-		t.last[machine] = shown{phase, time.Now()}
-	}
-	t.mu.Unlock()
-	if !quiet {
-		t.line(machine, text)
-	}
-}
-
-func (t *terminal) line(machine, text string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, _ = fmt.Fprintf(t.out, "%6.1fs  %-12s %s\n", time.Since(t.started).Seconds(), machine, text)
-}

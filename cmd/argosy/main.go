@@ -32,14 +32,21 @@ func rootCommand(name string) *cobra.Command {
 		Long: `Argosy joins real machines to a Kubernetes cluster over SSH. In a cluster with Argo its workflows do so;
 this program does the same by hand, with the same code.
 
-Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the command line are wrong.`,
-		Example: `  argosy validate --from examples/team-a --cluster team-a    check the documents, touch nothing
+Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the command line are wrong, 130
+ended at once by a second Ctrl-C. A first one stops machines at their next safe point.
+
+On a terminal, progress is a table of the machines at work; in a pipe it is lines. --no-color, or NO_COLOR in
+the environment, is without colors.`,
+		Example: `  argosy init --cluster team-a                               ask for machines, write both documents
+  argosy validate --from examples/team-a --cluster team-a    check the documents, touch nothing
   argosy config explain machines.ssh                         what a key of them means; config show prints them
   argosy doctor --namespace team-a                           check that Argo and the namespace are ready
   argosy provision --namespace team-b                        make a control plane in the host cluster
   argosy get machines --namespace team-a                     how they stand, as workflows found them last
   argosy plan --namespace team-a                             say what a join would do, and why not
   argosy join --namespace team-a --machines m1,m2
+  argosy logs m1 --namespace team-a --follow                 what the newest operation on a machine writes
+  argosy diff --namespace team-a                             how machines differ from the documents
   argosy reconcile --namespace team-a --dry-run              show what differs on nodes; without --dry-run put it right
   argosy upgrade --namespace team-a                          machines to their control plane's version
   argosy status --namespace team-a                           how that goes; pause, resume and abort stop it
@@ -51,11 +58,18 @@ Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the co
   argosy bundle build --kubernetes v1.37.2 --output bundles  node bundles and images out of the official releases`,
 		Version: version,
 	}
+	plain := root.PersistentFlags().Bool("no-color", false, "print no colors; so does NO_COLOR in the environment")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if *plain {
+			return os.Setenv(noColor, "1")
+		}
+		return nil
+	}
 	root.AddCommand(validateCommand(), configCommand(), doctorCommand(), verifyCommand(), provisionCommand(),
 		planCommand(), joinCommand(), reconcileCommand(), upgradeCommand(), statusCommand(),
 		pauseCommand(), resumeCommand(), abortCommand(), rollbackCommand(), removeCommand(),
 		resetCommand(), bundleCommand(), imagesCommand(), backupCommand(), restoreCommand(), deprovisionCommand(),
-		kubeconfigCommand(), getCommand(), reportCommand())
+		kubeconfigCommand(), getCommand(), initCommand(), logsCommand(), diffCommand(), reportCommand())
 	traced(root)
 	rename(root, name)
 	return root

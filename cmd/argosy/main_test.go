@@ -88,6 +88,9 @@ func TestUnknownCommandsAreUsageErrors(t *testing.T) {
 	for want, args := range map[string][]string{
 		`unknown command "jion", did you mean "join"?; see "argosy --help"`:    {"jion"},
 		`unknown command "shwo", did you mean "show"?`:                         {"config", "shwo"},
+		`unknown command "bahs", did you mean "bash"?`:                         {"completion", "bahs"},
+		`unknown command "jion", did you mean "join"?`:                         {"help", "jion"},
+		`unknown command "shwo", did you mean "show"?; see`:                    {"help", "config", "shwo"},
 		`"argosy plan" takes no arguments, not "m1"; see "argosy plan --help"`: {"plan", "m1"},
 	} {
 		_, code, err := run(t, args...)
@@ -133,6 +136,9 @@ func TestHelpOffersAFolderOnlyWhereOneIsRead(t *testing.T) {
 		if command.Flags().Lookup("machines") != nil {
 			args = append(args, "--machines", "m1")
 		}
+		if strings.Contains(command.Use, "MACHINE") {
+			args = append(args, "m1")
+		}
 		_, code, err := run(t, args...)
 		assert.Equal(t, code, program.ExitConfiguration, name)
 		if strings.Contains(help, "--from ") {
@@ -148,8 +154,8 @@ func TestHelpOffersAFolderOnlyWhereOneIsRead(t *testing.T) {
 	slices.Sort(offered)
 	slices.Sort(refused)
 	assert.DeepEqual(t, offered, []string{
-		"abort", "config show", "images import", "images list", "join", "pause", "plan", "reconcile", "remove", "reset",
-		"resume", "rollback", "status", "upgrade", "validate",
+		"abort", "config show", "diff", "images import", "images list", "join", "logs", "pause", "plan", "reconcile",
+		"remove", "reset", "resume", "rollback", "status", "upgrade", "validate",
 	})
 	assert.DeepEqual(t, refused, []string{"backup", "deprovision", "kubeconfig", "provision", "restore"})
 }

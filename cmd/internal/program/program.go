@@ -38,8 +38,30 @@ func Main(root *cobra.Command) {
 func Execute(ctx context.Context, root *cobra.Command) error {
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error { return withHelp(command, err) })
+	root.InitDefaultCompletionCmd() // with the commands that cobra adds itself
 	checkArguments(root)
+	checkTopics(root)
 	return root.ExecuteContext(ctx)
+}
+
+// checkTopics makes help about an unknown command a usage error, which cobra prints and calls a success.
+func checkTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, command := range root.Commands() {
+		if command.Name() != "help" {
+			continue
+		}
+		command.Args = func(_ *cobra.Command, args []string) error {
+			found, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = unknownCommand(found, rest)
+			}
+			if err != nil {
+				return withHelp(root, err)
+			}
+			return nil
+		}
+	}
 }
 
 // checkArguments makes a command's errors about its arguments usage errors. A command that only groups others prints
