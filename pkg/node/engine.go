@@ -12,6 +12,7 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/node/spread"
 )
 
 // noChanges is the message of an operation whose phases all held.
@@ -159,6 +160,10 @@ func (e *Engine) Run(ctx context.Context, id string, stop context.Context, log i
 		progress: func(p spec.Progress) {
 			r.recorder.change(false, func(s *spec.Status) { r.progress(s, p) })
 		},
+	}
+	if op.Spread {
+		r.context.Spread = spread.NewClient(e.Host.Path(spec.BundlesDir), log)
+		r.context.Defer(r.context.Spread.Close)
 	}
 	if timeout := time.Duration(op.Timeout); timeout > 0 {
 		var cancel context.CancelFunc

@@ -11,6 +11,7 @@ import (
 
 	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/node/spread"
 )
 
 // Phase is one part of an operation. Only the engine calls Apply, so a plan, which only checks, changes nothing.
@@ -36,6 +37,8 @@ type Context struct {
 	Store *Store
 	// Log is the operation's log.
 	Log io.Writer
+	// Spread receives files in pieces and serves them to other machines; nil where the operation does not.
+	Spread *spread.Client
 
 	setMessage func(message string)
 	progress   func(spec.Progress)

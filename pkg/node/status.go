@@ -48,6 +48,7 @@ func newStatus(op *spec.Operation, total int) spec.Status {
 	now := time.Now().UTC()
 	return spec.Status{
 		ID: op.ID, Kind: op.Kind, Cluster: op.Cluster, Machine: op.Machine,
-		State: spec.Running, Total: total, Phases: []spec.Phase{}, Started: now, Updated: now,
+		Spread: op.Spread,
+		State:  spec.Running, Total: total, Phases: []spec.Phase{}, Started: now, Updated: now,
 	}
 }

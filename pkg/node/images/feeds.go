@@ -15,6 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/node/spread"
 )
 
 const (
@@ -43,6 +44,46 @@ func listen(c *node.Context) (*feeds, error) {
 	return &feeds{context: c, listener: listener, patience: senderTimeout}, nil
 }
 
+// FromOthers begins to receive a file in pieces, from the plugin and from other machines, for an operation that
+// spreads. The reader has to be closed before the operation waits for anything else that is sent.
+func FromOthers(ctx context.Context, c *node.Context, file spread.File) (io.ReadCloser, error) {
+	connection, err := listen(c)
+	if err != nil {
+		return nil, err
+	}
+	content, err := connection.inPieces(ctx, file)
+	if err != nil {
+		connection.close()
+		return nil, err
+	}
+	return &received{content, connection}, nil
+}
+
+// inPieces begins to receive a file in pieces. Its reader has to be closed before the connection is used for anything
+// else.
+func (f *feeds) inPieces(ctx context.Context, file spread.File) (io.ReadCloser, error) {
+	if err := f.context.Host.MkdirAll(spec.BundlesDir, 0o700); err != nil {
+		return nil, err
+	}
+	f.context.AwaitFeed(spread.FeedKey)
+	content, err := f.context.Spread.Receive(ctx, f.ask, file)
+	if err != nil {
+		return nil, fmt.Errorf("receiving it: %w", err)
+	}
+	return content, nil
+}
+
+// received closes the connection with the file.
+type received struct {
+	io.ReadCloser
+	connection *feeds
+}
+
+func (r *received) Close() error {
+	defer r.connection.close()
+	return r.ReadCloser.Close()
+}
+
 func (f *feeds) close() {
 	f.listener.Close()
 	f.context.AwaitFeed("")
@@ -53,6 +94,11 @@ func (f *feeds) close() {
 func (f *feeds) take(ctx context.Context, key string, use func(io.Reader) error) error {
 	f.context.AwaitFeed(key)
 	defer f.context.AwaitFeed("")
+	return f.ask(ctx, key, use)
+}
+
+// ask is take without a change of the status.
+func (f *feeds) ask(ctx context.Context, key string, use func(io.Reader) error) error {
 	for lost := 0; ; {
 		err := f.connected(ctx)
 		if err == nil {

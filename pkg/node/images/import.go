@@ -13,10 +13,13 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/node/spread"
 )
 
 // Check reports whether the runtime has every image of the sources, without reading any archive. An archive whose
@@ -139,7 +142,31 @@ func (w *work) source(ctx context.Context, one archive, use func(io.Reader) erro
 		}
 		w.feeds = listening
 	}
+	if w.context.Spread != nil && one.size > 0 && one.size <= spread.MaxSize && w.hasRoom(one.size) {
+		return w.fromOthers(ctx, one, use)
+	}
 	return w.feeds.take(ctx, one.key, use)
+}
+
+// fromOthers is source for an archive that comes in pieces.
+func (w *work) fromOthers(ctx context.Context, one archive, use func(io.Reader) error) error {
+	content, err := w.feeds.inPieces(ctx, spread.File{Key: one.key, Size: one.size})
+	if err != nil {
+		return err
+	}
+	defer w.context.AwaitFeed("")
+	defer content.Close()
+	return use(content)
+}
+
+// hasRoom reports whether a file of this size fits beside its own unpacked content, which is about as large. Where it
+// does not, the archive is streamed.
+func (w *work) hasRoom(size int64) bool {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(w.context.Host.Path(spec.Root), &stat); err != nil {
+		return false
+	}
+	return int64(stat.Bavail)*stat.Bsize > 3*size
 }
 
 // note checks that the runtime has the imported images, and adds them to the record.

@@ -17,9 +17,11 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
 	"argosy.dev/argosy/pkg/node/host"
+	"argosy.dev/argosy/pkg/node/images"
 	"argosy.dev/argosy/pkg/node/inspect"
 	"argosy.dev/argosy/pkg/node/layout"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/node/spread"
 )
 
 // stallTimeout is the time without new bytes after which receiving a bundle fails; the next start continues it.
@@ -134,6 +136,9 @@ func receiveOnce(ctx context.Context, c *node.Context, temp string) ([]bundle.Fi
 	if err != nil {
 		return nil, err
 	}
+	if c.Spread != nil && wanted.URL == "" && wanted.Size > 0 {
+		return receiveFromOthers(ctx, c, temp, format)
+	}
 	archive := archiveName(c.Host, wanted, format)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -154,11 +159,8 @@ func receiveOnce(ctx context.Context, c *node.Context, temp string) ([]bundle.Fi
 	follower := bundle.Follow(ctx, archive+".partial", archive, wanted.Size, stallTimeout)
 	defer follower.Close()
 	c.SetMessage("receiving %s", wanted.Name)
-	hooks := bundle.Hooks{
-		Before: func(name string) error { return c.Host.Changing(host.OpWrite, filepath.Join(temp, name)) },
-		// The follower may wait for more of the archive.
-		Failed: cancel,
-	}
+	// The follower may wait for more of the archive.
+	hooks := unpackHooks(c, temp, cancel)
 	files, err := bundle.Receive(ctx, node.ProgressReader(c, follower, wanted.Size, ""), format, wanted.SHA256,
 		c.Host.Path(temp), hooks)
 	// The download must not rename the archive from here on.
@@ -182,6 +184,30 @@ func receiveOnce(ctx context.Context, c *node.Context, temp string) ([]bundle.Fi
 		return files, removeArchive(archive)
 	}
 	return files, nil
+}
+
+// receiveFromOthers unpacks the bundle while its pieces arrive.
+func receiveFromOthers(ctx context.Context, c *node.Context, temp string, format bundle.Format) ([]bundle.File, error) {
+	wanted := c.Operation.Join.Bundle
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c.SetMessage("receiving %s", wanted.Name)
+	content, err := images.FromOthers(ctx, c, spread.File{Key: spread.BundleKey(wanted.SHA256), Size: wanted.Size})
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	files, err := bundle.Receive(ctx, node.ProgressReader(c, content, wanted.Size, ""), format, wanted.SHA256,
+		c.Host.Path(temp), unpackHooks(c, temp, cancel))
+	return files, classifyArchiveError(err)
+}
+
+// unpackHooks tell the host of changes; failed ends what brings the archive.
+func unpackHooks(c *node.Context, temp string, failed func(error)) bundle.Hooks {
+	return bundle.Hooks{
+		Before: func(name string) error { return c.Host.Changing(host.OpWrite, filepath.Join(temp, name)) },
+		Failed: failed,
+	}
 }
 
 // classifyArchiveError makes the error of a damaged or hostile archive permanent; others keep their class.

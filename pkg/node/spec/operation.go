@@ -64,6 +64,9 @@ type Operation struct {
 	Join   *Join   `json:"join,omitempty"`
 	Reset  *Reset  `json:"reset,omitempty"`
 	Images *Images `json:"images,omitempty"`
+	// Spread has the bundle and the archives come in pieces, from the plugin and from other machines, and pieces that
+	// are here serve those. It is no part of the desired state.
+	Spread bool `json:"spread,omitempty"`
 	// Secrets are removed from the machine's disk as soon as they are used.
 	Secrets Secrets `json:"secrets,omitzero"`
 }

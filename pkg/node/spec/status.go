@@ -26,7 +26,9 @@ type Status struct {
 	Kind    Kind   `json:"kind"`
 	Cluster string `json:"cluster"`
 	Machine string `json:"machine"`
-	State   State  `json:"state"`
+	// Spread is the operation's own.
+	Spread bool  `json:"spread,omitempty"`
+	State  State `json:"state"`
 	// Sequence grows with every write of status.json, also across runs of the operation, so that no two writes look the
 	// same. It is 0 in a status that was not stored, and in files of an argosy-node from before it.
 	Sequence uint64 `json:"sequence,omitempty"`
