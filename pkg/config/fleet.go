@@ -200,12 +200,15 @@ type Delivery string
 
 // The ways of delivery.
 const (
-	// DeliveryAuto pulls when the machine reaches the repository, and pushes otherwise.
+	// DeliveryAuto spreads where a run has 8 machines or more. Otherwise it pulls when the machine reaches the
+	// repository, and pushes when it does not.
 	DeliveryAuto Delivery = "auto"
 	// DeliveryPull lets the machine download.
 	DeliveryPull Delivery = "pull"
 	// DeliveryPush streams through the plugin over SSH.
 	DeliveryPush Delivery = "push"
+	// DeliverySpread sends pieces through the plugin over SSH, which machines pass on to each other.
+	DeliverySpread Delivery = "spread"
 )
 
 // Bundles is where node bundles come from. A bundle is at
@@ -218,8 +221,10 @@ type Bundles struct {
 	// CACert is a PEM certificate authority for the repository's TLS, beside the system's.
 	// +example="-----BEGIN CERTIFICATE-----…"
 	CACert string `json:"caCert,omitempty"`
-	// Delivery is auto, pull or push. Default auto.
-	Delivery Delivery `json:"delivery,omitempty" enum:"auto,pull,push"`
+	// Delivery is auto, pull, push or spread. Default auto: spread where a run has 8 machines or more, else pull where
+	// the machine reaches the repository, and push where it does not. Image archives that the plugin sends are spread
+	// with spread, and with auto from 8 machines on.
+	Delivery Delivery `json:"delivery,omitempty" enum:"auto,pull,push,spread"`
 	// Format is tar.gz or tar.zst. Default tar.gz.
 	Format string `json:"format,omitempty" enum:"tar.gz,tar.zst"`
 	// SHA256 by file name, e.g. "kubernetes-v1.37.2-amd64.tar.gz"; it wins over a SHA256SUMS beside the bundle.

@@ -34,7 +34,8 @@ func TestTheSchemaHasDefaultsEnumerationsAndRequiredKeys(t *testing.T) {
 
 	assert.DeepEqual(t, fleet["required"], []any{"apiVersion", "kind"})
 	assert.DeepEqual(t, property(t, fleet, "machines", "[]")["required"], []any{"name", "address"})
-	assert.DeepEqual(t, property(t, fleet, "bundles", "delivery")["enum"], []any{"auto", "pull", "push", "", nil})
+	assert.DeepEqual(t, property(t, fleet, "bundles", "delivery")["enum"],
+		[]any{"auto", "pull", "push", "spread", "", nil})
 	assert.Equal(t, property(t, fleet, "limits", "machineTimeout")["default"], "20m")
 	assert.Equal(t, property(t, fleet, "ssh", "trustOnFirstUse")["default"], false)
 	assert.Equal(t, property(t, fleet, "machines", "[]", "ssh", "port")["default"], nil)
