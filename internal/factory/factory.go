@@ -18,6 +18,7 @@ import (
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/machine"
 	"argosy.dev/argosy/pkg/secret"
+	"argosy.dev/argosy/pkg/spread"
 	"argosy.dev/argosy/pkg/ssh"
 )
 
@@ -79,6 +80,7 @@ func open(ctx context.Context, source config.Source, keys HostKeys, tools Tools,
 		Repository: repository,
 		Machine:    func(m config.Machine) join.Machine { return connector.machine(m, tools) },
 		Images:     connector.supply(tools.Sources),
+		Spread:     spread.NewTracker(),
 	}, connector, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"argosy.dev/argosy/pkg/images"
 	"argosy.dev/argosy/pkg/join"
 	"argosy.dev/argosy/pkg/node/spec"
+	"argosy.dev/argosy/pkg/spread"
 )
 
 // OpenImages reads cluster from source and makes an Importer for its machines.
@@ -31,6 +32,7 @@ func OpenImages(ctx context.Context, source config.Source, keys HostKeys, tools 
 		},
 		Machine: func(m config.Machine) images.Machine { return connector.machine(m, tools) },
 		Supply:  connector.supply(tools.Sources),
+		Spread:  spread.NewTracker(),
 	}, nil
 }
 

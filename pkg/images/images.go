@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/operation"
+	"argosy.dev/argosy/pkg/spread"
 )
 
 // Feeder sends an operation on a machine the archives that it asks for; *machine.Machine is one.
@@ -38,6 +40,8 @@ type Importer struct {
 	Machine func(config.Machine) Machine
 	// Supply holds the images that the plugin sends.
 	Supply *Supply
+	// Spread has the machines of the run that pass pieces of archives on to each other; nil where none do.
+	Spread *spread.Tracker
 	operation.Runner
 
 	mu  sync.Mutex
@@ -70,6 +74,7 @@ func (o Outcome) String() string {
 func (i *Importer) Import(ctx context.Context, machine config.Machine, items []string, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
+	i.Spread.Expect(machine.Name)
 	started := time.Now()
 	outcome := Outcome{Machine: machine.Name}
 	err := operation.Job[inspection]{
@@ -89,26 +94,37 @@ func (i *Importer) apply(ctx context.Context, found inspection, outcome *Outcome
 	progress operation.Progress,
 ) error {
 	outcome.Phases = found.Facts.Plan.Phases
+	var remarks []string
 	if found.HasWork() {
-		status, err := i.execute(ctx, found, progress)
+		status, notes, err := i.execute(ctx, found, progress)
+		remarks = notes
 		if err != nil {
 			return err
 		}
 		outcome.Changed = outcome.Changed || status.Changed
 		outcome.Phases = status.Phases
 	}
-	outcome.Done = detailOf(outcome.Phases)
+	outcome.Done = strings.Join(append([]string{detailOf(outcome.Phases)}, remarks...), "; ")
 	return nil
 }
 
-// execute has the machine import, and sends it the archives that it asks for.
-func (i *Importer) execute(ctx context.Context, found inspection, progress operation.Progress) (spec.Status,
-	error,
+// execute has the machine import, and sends it the archives that it asks for. It also returns remarks on its part in
+// the run.
+func (i *Importer) execute(ctx context.Context, found inspection, progress operation.Progress) (status spec.Status,
+	remarks []string, err error,
 ) {
-	id := found.Operation.ID
-	return i.Run(ctx, found.remote, found.Operation, func(ctx context.Context, status spec.Status) (spec.Status,
-		error,
-	) {
+	op := found.Operation
+	id, sources := op.ID, op.Images.Sources
+	op.Spread = sends(sources) && Spreads(i.Cluster, i.Spread)
+	status, err = i.Run(ctx, found.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
+		open := i.Supply.Open
+		if status.Spread && i.Spread != nil {
+			session := EnterSpread(i.Log, i.Cluster, i.Spread, found.machine, sources, open)
+			defer func() { session.Leave(); remarks = session.Remarks() }()
+			open = session.Open
+		}
+		feeding := NewFeeding(found.remote, id, open)
+		feeding.Asked(phaseImages)
 		group, working := errgroup.WithContext(ctx)
 		sending, stop := context.WithCancel(working)
 		defer stop()
@@ -117,19 +133,26 @@ func (i *Importer) execute(ctx context.Context, found inspection, progress opera
 			var err error
 			status, err = found.remote.Watch(working, id, func(s spec.Status) {
 				progress.Report(operation.Phases{operation.MachinePhases}.OfMachine(s))
+				if s.Feed != "" {
+					feeding.Asked(s.Phase)
+				}
 			})
 			return err
 		})
-		if sends(found.Operation.Images.Sources) {
-			group.Go(func() error { return found.remote.Feed(sending, id, i.Supply.Open) })
+		if sends(sources) {
+			group.Go(func() error { return feeding.Run(sending) })
 		}
 		return status, group.Wait()
 	})
+	return status, remarks, err
 }
+
+// phaseImages is the machine's phase that imports.
+const phaseImages = "images"
 
 // detailOf returns the detail of the phase that imports.
 func detailOf(phases []spec.Phase) string {
-	at := slices.IndexFunc(phases, func(p spec.Phase) bool { return p.Name == "images" })
+	at := slices.IndexFunc(phases, func(p spec.Phase) bool { return p.Name == phaseImages })
 	if at < 0 {
 		return ""
 	}

@@ -17,7 +17,8 @@ var architectures = []string{"amd64", "arm64"}
 // inspection is a machine as it was found, and the operation that it was inspected for.
 type inspection struct {
 	operation.Inspection
-	remote Machine
+	machine config.Machine
+	remote  Machine
 }
 
 // inspect asks the machine, in one exec, for its facts and for the items that it lacks.
@@ -26,7 +27,7 @@ func (i *Importer) inspect(ctx context.Context, machine config.Machine, items []
 	if err != nil {
 		return inspection{}, err
 	}
-	found := inspection{remote: i.Machine(machine)}
+	found := inspection{machine: machine, remote: i.Machine(machine)}
 	if found.Facts, err = found.remote.Inspect(ctx, spec.Question{Operations: operations}); err != nil {
 		return found, err // names the machine, its address and what was tried
 	}

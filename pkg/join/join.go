@@ -18,8 +18,10 @@ import (
 	"argosy.dev/argosy/pkg/bundle"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/images"
+	"argosy.dev/argosy/pkg/node/feed"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/operation"
+	"argosy.dev/argosy/pkg/spread"
 )
 
 // Machine is the plugin's side of one machine, which may also get its bundle from there; *machine.Machine is one.
@@ -46,6 +48,8 @@ type Joiner struct {
 	Machine func(config.Machine) Machine
 	// Images holds those of importImages that the plugin sends.
 	Images *images.Supply
+	// Spread has the machines of the run that pass pieces of files on to each other; nil where none do.
+	Spread *spread.Tracker
 	operation.Runner
 
 	bundles   bundleCache
@@ -202,6 +206,7 @@ func (r *run) finish(ctx context.Context, found Inspection) error {
 // however that ended. Between two attempts they stay: one that lost its machine leaves an operation at work there, with
 // its token, and the next one attaches to it.
 func (j *Joiner) RunJob(ctx context.Context, job operation.Job[Inspection]) error {
+	j.Spread.Expect(job.Machine.Name)
 	used, apply := false, job.Apply
 	job.Apply = func(ctx context.Context, found Inspection) error {
 		used = used || found.Running() || found.needsToken(j.Target)
@@ -241,14 +246,17 @@ func (j *Joiner) execute(ctx context.Context, found Inspection, phases operation
 		op.Secrets.BootstrapToken = token
 		remarks = unbound
 	}
-	if !j.pulls(found) {
+	op.Spread = j.spreads(found)
+	if op.Spread || !j.pulls(found) {
 		op.Join.Bundle.URL = ""
 	}
 	approver := &approver{
 		client: j.Target.Client, machine: found.machine.Name, node: found.machine.NodeName, progress: progress,
 	}
 	status, err = j.Run(ctx, found.remote, op, func(ctx context.Context, status spec.Status) (spec.Status, error) {
-		return j.attend(ctx, found, op, status, approver, func(s spec.Status) {
+		open, leave := j.opener(found, op, status)
+		defer func() { remarks = append(remarks, leave()...) }()
+		return j.attend(ctx, found, op, status, approver, open, func(s spec.Status) {
 			progress.Report(phases.OfMachine(s))
 		})
 	})
@@ -279,8 +287,9 @@ func (j *Joiner) mintFor(ctx context.Context, found Inspection) (token string, r
 // attend watches a running operation to its end, admits it to the API server, and feeds it the bundle where the machine
 // does not fetch it itself, and the images that it asks for.
 func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation, status spec.Status,
-	approver *approver, show func(spec.Status),
+	approver *approver, open feed.Open, show func(spec.Status),
 ) (spec.Status, error) {
+	feeder := images.NewFeeding(found.remote, op.ID, open)
 	group, working := errgroup.WithContext(ctx)
 	pushing, stopPushing := context.WithCancel(working)
 	defer stopPushing()
@@ -313,8 +322,9 @@ func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 		}
 	}
 	send := sync.OnceFunc(func() {
-		group.Go(func() error { return found.remote.Feed(sending, op.ID, j.Images.Open) })
+		group.Go(func() error { return feeder.Run(sending) })
 	})
+	pushes := op.Join.Bundle.URL == "" && !status.Spread && wantsBytes(status)
 	group.Go(func() error {
 		defer stopSending()
 		defer stopApproving()
@@ -332,6 +342,7 @@ func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 				approve()
 			}
 			if s.Feed != "" {
+				feeder.Asked(s.Phase)
 				send()
 			}
 			if !wantsBytes(s) {
@@ -341,7 +352,7 @@ func (j *Joiner) attend(ctx context.Context, found Inspection, op spec.Operation
 		stopPushing()
 		return err
 	})
-	if op.Join.Bundle.URL == "" && wantsBytes(status) {
+	if pushes {
 		group.Go(func() error {
 			err := j.push(pushing, found, op.Join.Bundle)
 			if working.Err() == nil && pushing.Err() != nil {

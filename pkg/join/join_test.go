@@ -100,7 +100,7 @@ func (m *fakeMachine) Start(_ context.Context, op spec.Operation) (spec.Status, 
 	if m.onStart != nil {
 		m.onStart(op)
 	}
-	return spec.Status{ID: op.ID, State: spec.Running, Total: 9}, nil
+	return spec.Status{ID: op.ID, State: spec.Running, Total: 9, Spread: op.Spread}, nil
 }
 
 func (m *fakeMachine) Watch(ctx context.Context, _ string, each func(spec.Status)) (spec.Status, error) {
