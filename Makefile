@@ -133,8 +133,10 @@ e2e-vm: needs-lab needs-vm build image bin/lab ## Debian bookworm and trixie as 
 	@go test -vet=off -count=1 -timeout 300m -p 1 -tags vm -run '^TestVirtualMachine' -json ./test/lab ./test/e2e | go run ./test/slowest
 
 .PHONY: scale
-scale: ## each workflow with up to 5000 simulated machines, and the sizes of all that Argo would store (minutes)
+scale: build bin/lab ## workflows with up to 5000 simulated machines: what Argo stores, the plugin's memory and requests (root)
+	@bin/lab build
 	@go test -count=1 -tags full -timeout 60m -v -run 'TestObjects|TestAnUpgradeOf' ./workflows
+	@go test -count=1 -timeout 60m -v ./test/scale
 
 .PHONY: proof
 proof: ## docs/proof.md, from what the end-to-end tests showed in this checkout
