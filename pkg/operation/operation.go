@@ -52,9 +52,25 @@ type Runner struct {
 
 // Run has the machine carry out the operation, or attaches to it where it runs, and returns how it ended: an error
 // unless it succeeded. When ctx ends, the machine stops at its next safe point, unless its end only ends this process.
+// An operation that another caller cancels is started again, once.
 func (f Runner) Run(ctx context.Context, machine Machine, op spec.Operation, watch Watch) (spec.Status,
 	error,
 ) {
+	status, err := f.once(ctx, machine, op, watch)
+	// A workflow that was terminated cancels its operation, to which another workflow may have attached meanwhile.
+	if err == nil && status.State == spec.Cancelled && ctx.Err() == nil {
+		f.log().Info("operation was cancelled by another caller; starting it again", "machine", op.Machine,
+			"operation", op.ID)
+		status, err = f.once(ctx, machine, op, watch)
+	}
+	if err == nil && status.State != spec.Succeeded {
+		err = errclass.With(classOf(status), &Failure{Machine: op.Machine, Status: status})
+	}
+	return status, err
+}
+
+// once starts the operation or attaches to it, and returns its last status.
+func (f Runner) once(ctx context.Context, machine Machine, op spec.Operation, watch Watch) (spec.Status, error) {
 	status, err := machine.Start(ctx, op)
 	if err != nil {
 		return status, fmt.Errorf("starting operation %s: %w", op.ID, err)
@@ -68,9 +84,6 @@ func (f Runner) Run(ctx context.Context, machine Machine, op spec.Operation, wat
 		measured(ctx, status)
 	}
 	log.Info("operation followed", "state", status.State, "phase", status.Phase, "error", err)
-	if err == nil && status.State != spec.Succeeded {
-		err = errclass.With(classOf(status), &Failure{Machine: op.Machine, Status: status})
-	}
 	return status, err
 }
 
