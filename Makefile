@@ -124,9 +124,17 @@ SHARD ?=
 FULL := -vet=off -tags full,e2e ./test/lab ./test/e2e
 
 .PHONY: e2e-full
-e2e-full: needs-lab build image bin/lab ## e2e, more faults, stores and rollouts, and the lab's own tests; SHARD=2/6 for a part (root)
+e2e-full: needs-lab build image bin/lab ## e2e, more faults, stores and rollouts, the lab's own tests, and Argo 3.7; SHARD=2/6 for a part (root)
 	@$(if $(SHARD),part=$$(go test -list '^Test' $(FULL) | go run ./test/shard $(SHARD)) &&) \
 	go test -count=1 -timeout 300m -p 1 $(if $(SHARD),-run "$$part") -json $(FULL) | go run ./test/slowest
+	@$(if $(SHARD),,$(MAKE) e2e-argo37)
+
+# A lab has one version of Argo from its start to its end.
+.PHONY: e2e-argo37
+e2e-argo37: needs-lab build image bin/lab ## the tests of make e2e on Argo Workflows 3.7 (root)
+	@bin/lab down
+	@ARGOSY_LAB_ARGO=3.7 go test -vet=off -count=1 -timeout 80m -json ./test/e2e | go run ./test/slowest; \
+	code=$$?; bin/lab down && exit $$code
 
 .PHONY: e2e-vm
 e2e-vm: needs-lab needs-vm build image bin/lab ## Debian bookworm and trixie as virtual machines: power cuts, limits, reboot, upgrade, reset (root)

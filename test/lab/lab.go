@@ -24,7 +24,7 @@ type Lab struct {
 	state  string
 	source string
 	cache  string
-	// argo is the version of Argo Workflows, "v3.7.18"; empty in the lab's background processes.
+	// argo is the version of Argo Workflows, "v4.1.4"; empty in the lab's background processes.
 	argo string
 	// official takes programs from the releases of their projects; nil compiles them.
 	official *build.Official

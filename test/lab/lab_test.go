@@ -322,7 +322,7 @@ func TestResultsFromReleasesAreRememberedApart(t *testing.T) {
 
 func TestArgosVersionIsASetting(t *testing.T) {
 	for setting, want := range map[string]string{
-		"": "v3.7.18", "3.7": "v3.7.18", "v3.7.18": "v3.7.18", "4.1": "v4.1.4", "4": "v4.1.4",
+		"": "v4.1.4", "3.7": "v3.7.18", "v3.7.18": "v3.7.18", "4.1": "v4.1.4", "4": "v4.1.4",
 	} {
 		t.Setenv("ARGOSY_LAB_ARGO", setting)
 		version, err := argoVersion()
