@@ -138,9 +138,11 @@ func (t *texts) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	var several []string
-	err := json.Unmarshal(data, &several)
+	if err := json.Unmarshal(data, &several); err != nil {
+		return fmt.Errorf("decoding a list of texts: %w", err)
+	}
 	*t = several
-	return err
+	return nil
 }
 
 // changes returns in words what the step did.
