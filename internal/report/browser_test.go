@@ -25,6 +25,8 @@ type layout struct {
 	Scroll, Height int
 	// Cut names elements that reach beyond the window.
 	Cut []string
+	// Narrow holds texts of several words in a column of a few letters.
+	Narrow []string
 	// Smallest text in pixels, and Lowest contrast of text with what is behind it.
 	Smallest, Lowest float64
 	// Page is the luminance of the background, from 0 (black) to 1.
@@ -46,7 +48,7 @@ const measure = `(() => {
 	};
 	const wide = document.documentElement.clientWidth;
 	let smallest = 99, lowest = 99;
-	const cut = [];
+	const cut = [], narrow = [];
 	const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 	while (walker.nextNode()) {
 		const e = walker.currentNode.parentElement;
@@ -55,12 +57,14 @@ const measure = `(() => {
 		smallest = Math.min(smallest, parseFloat(style.fontSize));
 		lowest = Math.min(lowest, (Math.max(text, back) + .05) / (Math.min(text, back) + .05));
 		const box = e.getBoundingClientRect();
+		if (walker.currentNode.data.trim().length > 20 && box.width < 100) narrow.push(walker.currentNode.data.trim());
 		if (box.right > wide + 1 || box.left < -1) cut.push(e.tagName + " " + walker.currentNode.data.trim());
 	}
 	let bars = 0;
 	for (const path of document.querySelectorAll(".rows path")) bars += path.getBoundingClientRect().width;
 	return {
 		Scroll: document.documentElement.scrollWidth - wide, Height: document.documentElement.scrollHeight, Cut: cut,
+		Narrow: narrow,
 		Smallest: smallest, Lowest: lowest, Bars: bars,
 		Page: luminance(rgb(getComputedStyle(document.body).backgroundColor)),
 	};
@@ -103,6 +107,7 @@ func checkLayout(t *testing.T, b *browser, made *report.Report, scheme string, w
 	b.evaluate(measure, &seen)
 	assert.Equal(t, seen.Scroll, 0, "the page is wider than its window")
 	assert.Equal(t, len(seen.Cut), 0, "%q", seen.Cut)
+	assert.Equal(t, len(seen.Narrow), 0, "%q", seen.Narrow)
 	assert.Assert(t, seen.Smallest >= 12, "text of %v pixels", seen.Smallest)
 	assert.Assert(t, seen.Lowest >= 4.5, "a contrast of %v", seen.Lowest)
 	assert.Equal(t, seen.Page < 0.2, scheme == "dark", "luminance %v", seen.Page)
