@@ -242,6 +242,9 @@ func (a *admission) leaver() func(joined bool) {
 }
 
 func (a *admission) text() string {
+	if a.inside+len(a.waiting) <= int(a.bound) {
+		return "waiting for the API server: the first machine asks whether it answers"
+	}
 	return fmt.Sprintf("waiting for the API server: %d of %d machines join at once, because %s", int(a.bound),
 		a.inside+len(a.waiting), a.why)
 }

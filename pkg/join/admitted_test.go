@@ -1,6 +1,7 @@
 package join_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,9 @@ type fleetInKubeadm struct {
 	most    int
 	out     bool
 	release chan struct{}
+	// full is closed by filled, when ten are inside.
+	full   chan struct{}
+	filled func()
 }
 
 func (f *fleetInKubeadm) machines(t *testing.T, joiner func() *join.Joiner, many int) []*fakeMachine {
@@ -36,6 +40,9 @@ func (f *fleetInKubeadm) machines(t *testing.T, joiner func() *join.Joiner, many
 		machine.inKubeadm = func(op spec.Operation) {
 			f.mu.Lock()
 			f.inside++
+			if f.inside == 10 && !f.out {
+				f.filled()
+			}
 			if !f.out {
 				f.most = max(f.most, f.inside)
 			}
@@ -53,11 +60,12 @@ func (f *fleetInKubeadm) machines(t *testing.T, joiner func() *join.Joiner, many
 	return machines
 }
 
-// joinFleet joins machines with that concurrency, and lets the first out of kubeadm once all others have received their
-// bundle and wait.
+// joinFleet joins machines with that concurrency, and lets the first ten out of kubeadm once all others have received
+// their bundle and wait.
 func joinFleet(t *testing.T, many, concurrency int) (*fleetInKubeadm, []*fakeMachine, map[string]bool) {
 	t.Helper()
-	fleet := &fleetInKubeadm{release: make(chan struct{})}
+	fleet := &fleetInKubeadm{release: make(chan struct{}), full: make(chan struct{})}
+	fleet.filled = sync.OnceFunc(func() { close(fleet.full) })
 	var joiner *join.Joiner
 	machines := fleet.machines(t, func() *join.Joiner { return joiner }, many)
 	joiner = newManyJoiner(t, newClient(), machines)
@@ -78,12 +86,16 @@ func joinFleet(t *testing.T, many, concurrency int) (*fleetInKubeadm, []*fakeMac
 					told[why] = true
 					waiting[machine.Name] = true
 				}
-				if len(waiting) == many-10 {
+				everyone := fmt.Sprintf("10 of %d machines", many)
+				if len(waiting) >= many-10 && strings.Contains(text, everyone) {
 					released.Do(func() {
-						fleet.mu.Lock()
-						fleet.out = true
-						fleet.mu.Unlock()
-						close(fleet.release)
+						all.Go(func() {
+							<-fleet.full
+							fleet.mu.Lock()
+							fleet.out = true
+							fleet.mu.Unlock()
+							close(fleet.release)
+						})
 					})
 				}
 			}))
