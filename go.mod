@@ -61,6 +61,7 @@ require (
 	k8s.io/kubectl v0.34.4
 	k8s.io/kubelet v0.34.4
 	k8s.io/pod-security-admission v0.34.4
+	maragu.dev/gomponents v1.2.0
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730
 	sigs.k8s.io/kustomize/api v0.20.1
 	sigs.k8s.io/kustomize/kyaml v0.20.1

@@ -3,10 +3,9 @@ package report
 import (
 	"cmp"
 	"crypto/sha256"
-	_ "embed" // the page and its style
+	_ "embed" // the page's style
 	"encoding/base64"
 	"fmt"
-	"html/template"
 	"io"
 	"slices"
 	"strings"
@@ -15,13 +14,8 @@ import (
 	"argosy.dev/argosy/internal/count"
 )
 
-//go:embed page.html
-var pageText string
-
 //go:embed page.css
 var pageStyle string
-
-var pageTemplate = template.Must(template.New("report").Parse(pageText))
 
 // policy is the Content-Security-Policy of the page: no script, and no request for anything.
 func policy() string {
@@ -40,11 +34,8 @@ const (
 	maxLongest = 4
 )
 
-// page holds what the template shows.
+// page holds what the document shows.
 type page struct {
-	Policy string
-	Style  template.CSS
-
 	Title, Result, Tone, Sentence string
 	Facts                         []fact
 	Notes                         []string
@@ -82,13 +73,12 @@ type stepView struct {
 func (r *Report) HTML(out io.Writer) error {
 	failures, more := r.failures()
 	p := page{
-		Policy: policy(), Style: template.CSS(pageStyle),
 		Title: r.title(), Result: r.Result, Tone: tone(r.Result), Sentence: r.sentence(), Facts: r.facts(),
 		Notes:    r.Notes,
 		Failures: failures, MoreFailures: more, chart: r.chart(), Phases: r.phaseViews(), Machines: r.machineViews(),
 		Steps: r.stepViews(),
 	}
-	if err := pageTemplate.Execute(out, p); err != nil {
+	if err := p.document().Render(out); err != nil {
 		return fmt.Errorf("writing the page of workflow %q: %w", r.Workflow, err)
 	}
 	return nil
