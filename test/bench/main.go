@@ -63,7 +63,11 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each side runs")
 	only := flag.String("only", "", "figures to run, with commas between (default: all)")
 	flag.Parse()
-	if err := run(ctx, *rounds, *only); err != nil {
+	work := func() error { return run(ctx, *rounds, *only) }
+	if flag.Arg(0) == followVerb {
+		work = func() error { return follow(ctx, flag.Arg(1), flag.Arg(2)) }
+	}
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
