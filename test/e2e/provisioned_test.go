@@ -129,7 +129,7 @@ i=0; while [ ! -e /tmp/asked.stop ] && [ $i -lt 2400 ]; do i=$((i+1)); curl -s -
 }
 
 // objectsOf lists the objects in the cluster's namespace of the host cluster, without those that Argo keeps of its
-// workflows.
+// workflows and those that go with a workflow, as reports do.
 func objectsOf(t *testing.T, cluster *site.HostedCluster) []string {
 	t.Helper()
 	kinds := hostKubectl(t, cluster, "api-resources", "--namespaced", "--verbs=list", "-o", "name")
@@ -139,10 +139,12 @@ func objectsOf(t *testing.T, cluster *site.HostedCluster) []string {
 	})
 	var found []string
 	eventually(t, "the agents' pods end", func() bool {
-		out := hostKubectl(t, cluster, "get", strings.Join(listed, ","), "--ignore-not-found", "-o", "name")
-		found = strings.Fields(out)
-		return !slices.ContainsFunc(found, func(name string) bool { return strings.HasPrefix(name, "pod/") })
+		out := hostKubectl(t, cluster, "get", strings.Join(listed, ","), "--ignore-not-found", "-o",
+			`jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.ownerReferences[*].kind}{"\n"}{end}`)
+		found = strings.Split(strings.TrimSpace(out), "\n")
+		return !slices.ContainsFunc(found, func(line string) bool { return strings.HasPrefix(line, "Pod/") })
 	}, func() string { return strings.Join(found, "\n") })
+	found = slices.DeleteFunc(found, func(line string) bool { return strings.HasSuffix(line, " Workflow") })
 	slices.Sort(found)
 	return slices.Compact(found)
 }
