@@ -124,7 +124,7 @@ func TestEveryKustomizationRendersObjectsThatDecodeStrictly(t *testing.T) {
 		assert.NilError(t, add(types))
 	}
 	for folder, want := range map[string]int{
-		".": 21, "crd": 1, "exporter": 5, "monitoring": 3, "rbac/provision": 2, "rbac/node-port": 1, "argo": 2,
+		".": 22, "crd": 1, "exporter": 5, "monitoring": 3, "rbac/provision": 2, "rbac/node-port": 1, "argo": 2,
 	} {
 		t.Run(folder, func(t *testing.T) {
 			rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)

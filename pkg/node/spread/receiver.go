@@ -60,7 +60,7 @@ func (r *receiver) begin(ctx context.Context) (Answer, error) {
 func (r *receiver) check(answer Answer) error {
 	switch {
 	case answer.Size != r.want.Size:
-		return errclass.Errorf(errclass.Permanent, "the file has %d bytes, and %d were asked for", answer.Size,
+		return errclass.Errorf(errclass.Permanent, "the file has size %d, and %d was asked for", answer.Size,
 			r.want.Size)
 	case answer.PieceSize <= 0 || answer.PieceSize > MaxPiece || Pieces(answer.Size, answer.PieceSize) > MaxPieces:
 		return errclass.Errorf(errclass.Permanent, "pieces of %d bytes are refused", answer.PieceSize)
