@@ -17,8 +17,13 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// load decodes the dashboard strictly into the types that Grafana generates from its schema.
-func load(t *testing.T) dashboard.Dashboard {
+// grafanaModel is the dashboard in the types that Grafana generates from its schema.
+//
+//lint:ignore SA1019 its second schema is no plain JSON model, which files and Grafana's sidecar have
+type grafanaModel = dashboard.Dashboard
+
+// load decodes the dashboard strictly.
+func load(t *testing.T) grafanaModel {
 	t.Helper()
 	grafana := cog.NewRuntime()
 	grafana.RegisterPanelcfgVariant(stat.VariantConfig())
@@ -27,7 +32,7 @@ func load(t *testing.T) dashboard.Dashboard {
 	grafana.RegisterDataqueryVariant(prometheus.VariantConfig())
 	text, err := os.ReadFile("dashboard.json")
 	assert.NilError(t, err)
-	var board, strict dashboard.Dashboard
+	var board, strict grafanaModel
 	if err := strict.UnmarshalJSONStrict(text); err != nil {
 		assert.Equal(t, err.Error(), "", "without a problem it is an empty list of them")
 	}
