@@ -86,7 +86,7 @@ func TestConfigExplainShowsMeaningAndEffectOfAKey(t *testing.T) {
 			"A CHANGE:  no effect",
 			"Argosy joins machines that exist",
 		},
-		"bundles.delivery": {"ALLOWED:    auto, pull, push\n", "DEFAULT:    auto\n"},
+		"bundles.delivery": {"ALLOWED:    auto, pull, push, spread\n", "DEFAULT:    auto\n"},
 		"controlPlane": {
 			"DOCUMENT:  vcluster.yaml\n", "DOCUMENT:  argosy.yaml\n",
 			"  endpoint", "  timeout",

@@ -85,7 +85,7 @@ func TestAReportIsMadeOfAFile(t *testing.T) {
 		root.SetArgs([]string{"report", "--file", reportFile(t, name, value)})
 		assert.NilError(t, program.Execute(t.Context(), root))
 		assert.Assert(t, is.Contains(out.String(), "join-x"), name)
-		assert.Assert(t, is.Contains(out.String(), "<!DOCTYPE html>"), name)
+		assert.Assert(t, is.Contains(out.String(), "<!doctype html>"), name)
 	}
 }
 
