@@ -115,7 +115,7 @@ func TestOneImagesEntryInAnOverlayChangesTheImageEverywhere(t *testing.T) {
 	}
 }
 
-// The Go types of the kinds know every field of what users apply.
+// The Go types of the kinds know every field of the objects that users apply.
 func TestEveryKustomizationRendersObjectsThatDecodeStrictly(t *testing.T) {
 	types := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{

@@ -92,7 +92,7 @@ func TestTemplatesLeaveDisplayNamesToArgo(t *testing.T) {
 	}
 }
 
-// What the UI shows of a template before it is submitted, and of a workflow in the list of all.
+// The parts of a template in the UI before it is submitted, and of a workflow in the list of all.
 func TestTheUIShowsTitlesAndChoices(t *testing.T) {
 	const title, description = "workflows.argoproj.io/title", "workflows.argoproj.io/description"
 	titles := map[string]string{}

@@ -150,7 +150,7 @@ func mutexes(template string) []string {
 	return []string{""}
 }
 
-// Each step of a rollout holds the mutexes of what it works on. Where a person or a pause is waited for, none is held
+// Each step of a rollout holds the mutexes of its own objects. Where a person or a pause is waited for, none is held
 // that another workflow takes, and none is asked for by a step within one that holds it.
 func TestARolloutThatWaitsKeepsOnlyRolloutsWaiting(t *testing.T) {
 	upgrade := templates(t)["upgrade.yaml"]

@@ -343,7 +343,7 @@ func writeNew(name string, text []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// told returns what was written, and the commands to go on with.
+// told returns the names of the files written, and the commands to go on with.
 func (r *initRequest) told(machines []initMachine) string {
 	lines := []string{fmt.Sprintf("wrote %s with %s", r.path(), count.Of(len(machines), "machine"))}
 	for _, machine := range machines {

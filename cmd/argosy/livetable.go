@@ -30,7 +30,7 @@ type liveTable struct {
 	// drawn is how many lines of the terminal the table takes, and at when it was drawn.
 	drawn int
 	at    time.Time
-	// later draws what was reported since; nil where nothing was.
+	// later draws the latest reports; nil where there are none.
 	later *time.Timer
 }
 

@@ -16,7 +16,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// screen is a terminal that understands what a live table writes, and nothing else.
+// screen is a terminal that understands the sequences of a live table, and no others.
 type screen struct {
 	t     *testing.T
 	lines []string

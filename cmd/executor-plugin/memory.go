@@ -15,7 +15,7 @@ const (
 	// memoryShare of the container's limit, in percent, is where Go collects harder. The rest is for what Go does not
 	// count: the program's own pages, and those of files that are read.
 	memoryShare = 80
-	// heapGrowth is how much the heap grows between two collections, in percent of what is in use: half as much as by
+	// heapGrowth is how much the heap grows between two collections, in percent of its live part: half as much as by
 	// default, since little memory is worth more here than the time of a collection.
 	heapGrowth = 50
 )

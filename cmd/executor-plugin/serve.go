@@ -112,7 +112,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 }
 
 // openTraces has the steps send spans where the environment names a receiver. Variables that cannot be used are logged,
-// and keep no workflow from running. closed sends what is left.
+// and keep no workflow from running. closed sends the rest.
 func openTraces(ctx context.Context, env *steps.Env, log *slog.Logger) (closed func()) {
 	tracer, err := traces.New(ctx, traces.Program{Name: "argosy-executor-plugin", Version: version})
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"argosy.dev/argosy/internal/state"
 )
 
-// ofTarget are the labels that Prometheus adds to what it scrapes by a ServiceMonitor.
+// ofTarget are the labels that Prometheus adds to the series of a ServiceMonitor.
 var ofTarget = []string{"job", "instance", "pod", "namespace", "service", "endpoint", "container"}
 
 // metrics are the names of all series of the exporter, with their labels.
@@ -94,7 +94,7 @@ func checkSelector(t *testing.T, query string, selector *parser.VectorSelector, 
 	}
 }
 
-// resultLabels returns the labels of what an expression results in.
+// resultLabels returns the labels of an expression's result.
 func resultLabels(t *testing.T, expression parser.Expr, known map[string][]string) []string {
 	t.Helper()
 	switch expression := expression.(type) {

@@ -64,7 +64,7 @@ func Ansible(text []byte) ([]Host, error) {
 	return found.flatten()
 }
 
-// looksLikeYAML reports whether the first line that says something begins a mapping.
+// looksLikeYAML reports whether the first line with content begins a mapping.
 func looksLikeYAML(text []byte) bool {
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)

@@ -27,7 +27,7 @@ type layout struct {
 	Cut []string
 	// Narrow holds texts of several words in a column of a few letters.
 	Narrow []string
-	// Smallest text in pixels, and Lowest contrast of text with what is behind it.
+	// Smallest text in pixels, and Lowest contrast of text with its background.
 	Smallest, Lowest float64
 	// Page is the luminance of the background, from 0 (black) to 1.
 	Page float64

@@ -141,7 +141,7 @@ type drawing struct {
 	data  map[string]*strings.Builder
 }
 
-// bar draws a phase of the machine in a row. What is shorter than a unit is a unit wide.
+// bar draws a phase of the machine in a row. A shorter one than a unit is a unit wide.
 func (d drawing) bar(class string, row int, start, seconds float64) {
 	left, right := int(start*d.scale), int((start+seconds)*d.scale)
 	d.rectangle(class, left, row, max(right-left, 1))

@@ -23,7 +23,7 @@ type browser struct {
 	out     *bufio.Reader
 	last    int
 	session string
-	// requests are the URLs that the page asked for, complaints what the browser logged.
+	// requests are the URLs that the page asked for, complaints the browser's log.
 	requests, complaints []string
 }
 
@@ -37,7 +37,7 @@ type message struct {
 	Error   json.RawMessage `json:"error,omitempty"`
 }
 
-// startBrowser starts a browser. Where there is none, the test fails and names what is missing: a page that no browser
+// startBrowser starts a browser. Where there is none, the test fails and names the package: a page that no browser
 // has shown is not tested.
 func startBrowser(t *testing.T) *browser {
 	t.Helper()

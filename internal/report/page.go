@@ -34,7 +34,7 @@ const (
 	maxLongest = 4
 )
 
-// page holds what the document shows.
+// page holds the content of the document.
 type page struct {
 	Title, Result, Tone, Sentence string
 	Facts                         []fact

@@ -35,7 +35,7 @@ type Report struct {
 	Steps []Step `json:"steps,omitempty"`
 	// Machines in the order in which they began.
 	Machines []Machine `json:"machines,omitempty"`
-	// Notes name what the report lacks.
+	// Notes name the gaps of the report.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -145,7 +145,7 @@ func (t *texts) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// changes returns in words what the step did.
+// changes returns the effects of the step in words.
 func (s stepReport) changes() []string {
 	var all []string
 	for _, text := range slices.Concat(s.Done, s.Remarks, texts{s.Proof}) {

@@ -25,7 +25,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// otlpReceiver starts a receiver of spans on loopback, names it in the environment, and returns what it received.
+// otlpReceiver starts a receiver of spans on loopback, names it in the environment, and returns the spans received.
 func otlpReceiver(t *testing.T) (spans func() []*otlp.Span) {
 	t.Helper()
 	var mu sync.Mutex

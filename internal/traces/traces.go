@@ -71,7 +71,7 @@ func wanted() bool {
 // flushTimeout bounds the wait for the receiver at the end of a run.
 const flushTimeout = 5 * time.Second
 
-// Flush sends what is left, and returns after flushTimeout at the latest.
+// Flush sends the spans left, and returns after flushTimeout at the latest.
 func (t *Tracer) Flush(ctx context.Context) error {
 	if t == nil {
 		return nil
@@ -84,7 +84,7 @@ func (t *Tracer) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Close sends what is left. It returns when that is sent or ctx ends.
+// Close sends the spans left. It returns when that is sent or ctx ends.
 func (t *Tracer) Close(ctx context.Context) error {
 	if t == nil {
 		return nil

@@ -56,7 +56,7 @@ type apiServer interface {
 }
 
 // admission lets a bounded number of machines at a time into the phase that asks the API server, in the order in which
-// they ask. The bound follows what that server answers, as TCP's window follows the network:
+// they ask. The bound follows that server's answers, as TCP's window follows the network:
 //
 //	seen                                      the bound
 //	a machine joined while others wait        grows by 1 for as many machines as it has places

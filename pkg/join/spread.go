@@ -17,7 +17,7 @@ func (j *Joiner) spreads(found Inspection) bool {
 	return images.Spreads(j.Cluster, j.Spread) && !found.Running() && size > 0 && size <= node.MaxSize
 }
 
-// opener returns what the operation is fed with, and the function that ends that and returns remarks on it.
+// opener returns the source of the operation's feed, and the function that ends that and returns remarks on it.
 func (j *Joiner) opener(found Inspection, op spec.Operation, status spec.Status) (open feed.Open,
 	leave func() []string,
 ) {

@@ -282,7 +282,7 @@ func (r *run) checkShutdown(ctx context.Context, err error) error {
 	return err
 }
 
-// progress sets the progress of a transfer and counts what it received. A transfer whose number of bytes went back has
+// progress sets the progress of a transfer and counts the bytes received. A transfer whose number of bytes went back has
 // begun anew.
 func (r *run) progress(s *spec.Status, p spec.Progress) {
 	before := r.moved.Done

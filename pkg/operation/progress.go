@@ -124,7 +124,7 @@ func Waiting(progress Progress) Progress {
 	})
 }
 
-// ReportWait reports that the work waits, and for what.
+// ReportWait reports that the work waits, and the reason.
 func ReportWait(progress Progress, format string, args ...any) {
 	progress.Report(Event{Activity: ActivityWait, Detail: fmt.Sprintf(format, args...)})
 }

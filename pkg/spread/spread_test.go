@@ -301,7 +301,7 @@ func (p planned) holder(name, zone string) *member {
 	return m
 }
 
-// FuzzRequests answers whatever a machine may ask: it gets pieces of what was offered, or an error.
+// FuzzRequests answers whatever a machine may ask: it gets pieces on offer, or an error.
 func FuzzRequests(f *testing.F) {
 	r := &run{tracker: &Tracker{}, content: []byte("content"), key: "file"}
 	f.Add(`pieces:{"file":"file","new":true,"free":4,"port":1}`)

@@ -20,7 +20,7 @@ func TestAScanFindsTheHostKeyWithoutALogin(t *testing.T) {
 	assert.Equal(t, key.Type(), "ssh-ed25519")
 }
 
-// The first listens and says nothing, the second does not speak SSH, and nothing listens at the third.
+// The first listens and stays silent, the second does not speak SSH, and nothing listens at the third.
 func TestAScanEndsWithoutAKey(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NilError(t, err)

@@ -15,7 +15,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// Request is what a person asks of a rollout that is under way. It is kept at the Lease, where every process that works
+// Request is a person's wish for a rollout that is under way. It is kept at the Lease, where every process that works
 // on the rollout reads it before it lets a machine begin.
 type Request string
 

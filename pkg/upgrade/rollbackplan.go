@@ -33,7 +33,7 @@ type RollbackEntry struct {
 	Action  RollbackAction `json:"action"`
 	// From is the version that the machine runs; empty where that is not known.
 	From string `json:"from,omitempty"`
-	// Reasons of a refusal, or what is restored and which pods are evicted.
+	// Reasons of a refusal, or the files to restore and the pods to evict.
 	Reasons []string `json:"reasons,omitempty"`
 }
 

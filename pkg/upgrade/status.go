@@ -98,7 +98,7 @@ func (u *Upgrader) Status(ctx context.Context) (Status, error) {
 	return status, nil
 }
 
-// ofLease fills in what the Lease tells.
+// ofLease fills in the facts of the Lease.
 func (s *Status) ofLease(lease *coordination.Lease) {
 	s.Rollout = holderOf(lease)
 	s.Request = requestOf(lease, s.Rollout)

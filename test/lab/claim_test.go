@@ -52,7 +52,7 @@ func TestTheDemoLeavesALabInUseAlone(t *testing.T) {
 	assert.ErrorContains(t, err, "exit status")
 	holder := fmt.Sprintf("claiming the lab in %q: make demo (process %d) is at work on it: wait for its end\n", state,
 		os.Getpid())
-	// It tells at once what it does, and every ten seconds that it is still at it.
+	// It names its work at once, and every ten seconds that it is still at it.
 	assert.Assert(t, strings.HasPrefix(string(out), "compiling the lab's own program"), string(out))
 	assert.Assert(t, strings.HasSuffix(string(out), "\nclaiming the lab\nlab: "+holder+"exit status 1\n"), string(out))
 }

@@ -302,7 +302,7 @@ func TestWhereProgramsComeFromIsASetting(t *testing.T) {
 	assert.ErrorContains(t, err, `reading ARGOSY_LAB_PROGRAMS: "fetched" is neither compiled nor official`)
 }
 
-// The notes of what was built are apart, or one run would use the programs of the other.
+// The notes of builds are apart, or one run would use the programs of the other.
 func TestResultsFromReleasesAreRememberedApart(t *testing.T) {
 	made := 0
 	compiled := &Lab{source: t.TempDir(), cache: t.TempDir()}

@@ -16,7 +16,7 @@ import (
 	"argosy.dev/argosy/internal/atomicfile"
 )
 
-// sample is what was measured at one moment of a run.
+// sample holds the figures of one moment of a run.
 type sample struct {
 	// Seconds since the beginning of the run.
 	Seconds float64 `json:"seconds"`

@@ -1,5 +1,5 @@
 // Package simulated has machines that do not exist: SSH servers in the test's process that answer commands without
-// running any. Reports name what they measure as simulated.
+// running any. Reports name their machines as simulated.
 package simulated
 
 import (
@@ -16,7 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Session is one command that a client has sent. Its input is what is read from it, and its output what is written.
+// Session is one command that a client has sent. Its input is read from it, and its output written to it.
 type Session struct {
 	io.ReadWriter
 	// At is the address by which the client reached the server; machines may share a server and have an address each.

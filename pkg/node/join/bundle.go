@@ -202,7 +202,7 @@ func receiveFromOthers(ctx context.Context, c *node.Context, temp string, format
 	return files, classifyArchiveError(err)
 }
 
-// unpackHooks tell the host of changes; failed ends what brings the archive.
+// unpackHooks tell the host of changes; failed ends the transfer of the archive.
 func unpackHooks(c *node.Context, temp string, failed func(error)) bundle.Hooks {
 	return bundle.Hooks{
 		Before: func(name string) error { return c.Host.Changing(host.OpWrite, filepath.Join(temp, name)) },

@@ -252,7 +252,7 @@ func (s *server) send(w io.Writer, at location) error {
 	return nil
 }
 
-// limiter spaces what is sent, by all connections together. golang.org/x/time/rate would do so too, and take more of
+// limiter spaces the pieces of all connections together. golang.org/x/time/rate would do so too, and take more of
 // the size that argosy-node may have.
 type limiter struct {
 	rate int // bytes a second

@@ -127,7 +127,7 @@ func TestReleasesThatDoNotFitAreCompiled(t *testing.T) {
 			kept, err := filepath.Glob(filepath.Join(b.Cache, "kubernetes", "*-official-*[0-9a-f]"))
 			assert.NilError(t, err)
 			assert.Equal(t, len(kept), 0, "nothing unverified is kept")
-			// The next run finds what was compiled, and asks for nothing.
+			// The next run finds the compiled programs, and asks for nothing.
 			log.Reset()
 			again, err := b.programs(t.Context(), kubeletRecipe(), nil)
 			assert.NilError(t, err)
@@ -199,7 +199,7 @@ func TestReleasesAreOnlyTakenWhenAsked(t *testing.T) {
 	assert.Assert(t, !isOfficial(t, folder, "kubelet"))
 	assert.Assert(t, !strings.Contains(log.String(), "official"), log)
 
-	// What was compiled before is used, and nothing is fetched.
+	// A program compiled before is used, and nothing is fetched.
 	log.Reset()
 	b.Official = &Official{}
 	again, err := b.programs(t.Context(), kubeletRecipe(), nil)
