@@ -110,8 +110,7 @@ func TestBadInputFailsClearlyAndChangesNothing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			configure(t, tt.change)
-			out, err := env.Argosy(t.Context(), "join", "--namespace", site.TeamA, "--machines", tt.machine)
-			assert.Assert(t, err != nil, "joined all the same:\n%s", out)
+			out := mustRefuseJoin(t, tt.machine)
 			for _, part := range tt.want {
 				assert.Assert(t, strings.Contains(out, part), "%q is not in:\n%s", part, out)
 			}
@@ -145,11 +144,10 @@ func TestOneBadMachineFailsAlone(t *testing.T) {
 }
 
 func TestBadDocumentsFailInPlan(t *testing.T) {
-	w := mustFail(t, teamA(), "join", "machines=m9")
-	assertContains(t, step(t, w, "plan").Message, `m9`)
+	assertContains(t, mustRefuseJoin(t, "m9"), "m9")
 
 	configure(t, site.Overrides{Limits: map[string]any{"concurency": 3}})
-	w = mustFail(t, teamA(), "join")
+	w := mustFail(t, teamA(), "join")
 	message := step(t, w, "plan").Message
 	assertContains(t, message, "concurency", "concurrency")
 }
@@ -158,7 +156,7 @@ func TestBadDocumentsFailInPlan(t *testing.T) {
 // foreign node.
 func TestJoinRefusesNodeOfAnotherCluster(t *testing.T) {
 	resetMachines(t, "m5")
-	mustSucceed(t, teamA(), "join", "machines=m5")
+	joinByHand(t, "m5")
 
 	makeSecret(t, "host-kubeconfig", map[string]string{"value": readFile(t, env.Lab.KubeconfigPath("host"))})
 	configure(t, site.Overrides{KubeconfigSecret: "host-kubeconfig"})

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,10 +25,6 @@ type fault struct {
 // faultsOf returns the faults that a join and an upgrade of a cluster's machine must both survive.
 func faultsOf(c virtualCluster) []fault {
 	return []fault{
-		{"the agent pod is deleted", func(t *testing.T, workflow string) {
-			hostKubectl(t, c, "delete", "pod", "-l",
-				"workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
-		}},
 		{"the sidecar is killed with SIGKILL", func(t *testing.T, _ string) {
 			runOn(t, "host", "pkill", "-KILL", "-f", "^/executor-plugin serve")
 		}},
@@ -40,6 +37,10 @@ func faultsOf(c virtualCluster) []fault {
 		{"the machine is rebooted", func(t *testing.T, _ string) {
 			assert.NilError(t, machineNamed(t, "m1").Reboot(t.Context()))
 		}},
+		{"the agent pod is deleted", func(t *testing.T, workflow string) {
+			hostKubectl(t, c, "delete", "pod", "-l",
+				"workflows.argoproj.io/workflow="+workflow+",workflows.argoproj.io/component=agent", "--wait=false")
+		}},
 		{"the workflow is terminated", func(t *testing.T, workflow string) {
 			_, err := c.Argo(t.Context(), "terminate", workflow)
 			assert.NilError(t, err)
@@ -50,12 +51,29 @@ func faultsOf(c virtualCluster) []fault {
 // joinFaults returns the faults that are injected while m1 joins. Each must end with a Ready node.
 func joinFaults() []fault {
 	faults := faultsOf(teamA())
-	if wholeSuite {
-		faults = append(faults, fault{"sshd is killed", func(t *testing.T, _ string) {
-			assert.NilError(t, env.Lab.KillSSHD(t.Context(), "m1"))
+	if !wholeSuite {
+		return inPairs(faults)
+	}
+	return append(faults, fault{"sshd is killed", func(t *testing.T, _ string) {
+		assert.NilError(t, env.Lab.KillSSHD(t.Context(), "m1"))
+	}})
+}
+
+// inPairs makes each two faults one, so that a join has both: the second as soon as the first has been injected.
+func inPairs(faults []fault) []fault {
+	var pairs []fault
+	for pair := range slices.Chunk(faults, 2) {
+		var names []string
+		for _, one := range pair {
+			names = append(names, one.name)
+		}
+		pairs = append(pairs, fault{strings.Join(names, ", "), func(t *testing.T, workflow string) {
+			for _, one := range pair {
+				one.inject(t, workflow)
+			}
 		}})
 	}
-	return faults
+	return pairs
 }
 
 func TestJoinSurvivesFaultsWhileBundleArrives(t *testing.T) {

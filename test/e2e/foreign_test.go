@@ -50,12 +50,10 @@ func TestNodeOfAnotherDistributionIsRefused(t *testing.T) {
 	runOn(t, machine, "sh", "-c", simulateK3s)
 	before, pids := inventoryOf(t, machine), runOn(t, machine, "pgrep", "-x", "k3s|of-a-pod")
 
-	w := mustFail(t, teamA(), "join", "machines="+machine)
-	message := step(t, w, machine).Message
-	assertContains(t, message, "k3s")
+	assertContains(t, mustRefuseJoin(t, machine), "k3s")
 
-	w = mustFail(t, teamA(), "reset", "machines="+machine)
-	message = step(t, w, machine).Message
+	w := mustFail(t, teamA(), "reset", "machines="+machine)
+	message := step(t, w, machine).Message
 	for _, part := range []string{"k3s", "nothing on it was touched"} {
 		assertContains(t, message, part)
 	}
@@ -108,16 +106,14 @@ func TestContainerdUsedByDockerIsNotTakenOver(t *testing.T) {
 	}
 	before, unit := state(), containerd()
 
-	w := mustFail(t, teamA(), "join", "machines="+machine)
-	message := step(t, w, machine).Message
-	assertContains(t, message, "ocker", "containerd.enabled")
+	assertContains(t, mustRefuseJoin(t, machine), "ocker", "containerd.enabled")
 	assert.Equal(t, state(), before)
 	assert.Equal(t, containerd(), unit)
 
 	configure(t, site.Overrides{VCluster: vcluster(map[string]any{
 		joinNode + "containerd.enabled": false, registration + "criSocket": "unix:///run/containerd/containerd.sock",
 	})})
-	mustSucceed(t, teamA(), "join", "machines="+machine)
+	joinByHand(t, machine)
 	assert.Assert(t, isReady(readNode(t, machine)))
 	runPodOn(t, machine)
 	assert.Equal(t, state(), before)

@@ -81,7 +81,7 @@ func plainRegistry(document map[string]any) {
 func TestImagesAreImportedFromEverySourceOnce(t *testing.T) {
 	const machine = "m1"
 	resetMachines(t, machine)
-	mustSucceed(t, teamA(), "join", "machines="+machine)
+	joinByHand(t, machine)
 	configure(t, site.Overrides{Document: plainRegistry})
 
 	pulled := pushArchive(t, newArchive(t, "registry.example.org/e2e/pulled:v1", nil))

@@ -48,8 +48,7 @@ func TestResetMachineIsCleanAndJoinsAgain(t *testing.T) {
 	resetMachines(t, machine)
 	before := inventoryOf(t, machine)
 	for range 2 {
-		argosy(t, "join", "--namespace", site.TeamA, "--cluster", site.TeamA,
-			"--machines", machine)
+		joinByHand(t, machine)
 		assertJoined(t, machine)
 		runPodOn(t, machine)
 
@@ -91,8 +90,7 @@ func runPodOn(t *testing.T, machine string) {
 func TestResetRefusesMachineOfAnotherCluster(t *testing.T) {
 	const machine = "m5"
 	resetMachines(t, machine)
-	argosy(t, "join", "--namespace", site.TeamA, "--cluster", site.TeamA, "--machines",
-		machine)
+	joinByHand(t, machine)
 	runOn(t, machine, "sed", "-i", `s/"clusterUID":"[^"]*"/"clusterUID":"of-another-cluster"/`,
 		"/var/lib/argosy/node.json")
 

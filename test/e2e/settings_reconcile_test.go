@@ -17,7 +17,7 @@ func servicePIDs(t *testing.T, machine string) (kubelet, containerd string) {
 
 func TestReconcileShowsAndRepairsDrift(t *testing.T) {
 	resetMachines(t, "m1", "m5")
-	mustSucceed(t, teamA(), "join", "machines=m1,m5")
+	joinByHand(t, "m1", "m5")
 	runPodOn(t, "m1")
 	started := runOn(t, "m1", "sh", "-c", "pgrep -x pause")
 
@@ -80,7 +80,7 @@ func TestReconcileShowsAndRepairsDrift(t *testing.T) {
 	assert.Equal(t, last, newKubelet, "a second run restarted something")
 
 	configure(t, site.Overrides{})
-	mustSucceed(t, teamA(), "reconcile", "machines=m1,m5")
+	argosy(t, "reconcile", "--namespace", site.TeamA, "--machines", "m1,m5")
 	_, labelled := readNode(t, "m1").Labels["tier"]
 	assert.Assert(t, !labelled, "a label that the documents do not ask for any more stays")
 }
