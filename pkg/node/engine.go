@@ -282,8 +282,8 @@ func (r *run) checkShutdown(ctx context.Context, err error) error {
 	return err
 }
 
-// progress sets the progress of a transfer and counts the bytes received. A transfer whose number of bytes went back has
-// begun anew.
+// progress sets the progress of a transfer and counts the bytes received. A transfer whose number of bytes went back
+// has begun anew.
 func (r *run) progress(s *spec.Status, p spec.Progress) {
 	before := r.moved.Done
 	if r.moved.What != p.What || before > p.Done {

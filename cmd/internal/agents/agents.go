@@ -65,8 +65,8 @@ func open(arch string) (machine.Program, error) {
 	return machine.Program{SHA256: digest, Size: info.Size(), Source: ssh.FromReaderAt(content, info.Size())}, nil
 }
 
-// digestOf returns the note of the build beside the program. Without a note it reads the program, and what is read stays
-// in this process's memory.
+// digestOf returns the note of the build beside the program. Without a note it reads the program, which then stays in
+// this process's memory.
 func digestOf(arch string, program io.Reader) (string, error) {
 	if noted, err := files.ReadFile("programs/argosy-node-" + arch + ".sha256"); err == nil {
 		return strings.TrimSpace(string(noted)), nil
