@@ -22,13 +22,7 @@ func (s imagesPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		planInput
 		Images string `json:"images"`
 	}
-	if err := call.Decode(&in); err != nil {
-		return plugin.Execution{}, err
-	}
-	if err := checkConditions(call, "dryRun"); err != nil {
-		return plugin.Execution{}, err
-	}
-	dryRun, err := parseBool("dryRun", in.DryRun)
+	dryRun, err := decodePlan(call, &in)
 	if err != nil {
 		return plugin.Execution{}, err
 	}

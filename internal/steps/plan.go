@@ -20,15 +20,7 @@ func (planStep) Outputs() []string { return []string{"machines", "groups", "tabl
 
 func (s planStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in planInput
-	if err := call.Decode(&in); err != nil {
-		return plugin.Execution{}, err
-	}
-	// Argo's command line does not hold users to the template's enum, and with any other word its conditions would skip
-	// every step and call that a success.
-	if err := checkConditions(call, "dryRun"); err != nil {
-		return plugin.Execution{}, err
-	}
-	dryRun, err := parseBool("dryRun", in.DryRun)
+	dryRun, err := decodePlan(call, &in)
 	if err != nil {
 		return plugin.Execution{}, err
 	}
@@ -47,6 +39,19 @@ type planInput struct {
 	Machines    string `json:"machines"`
 	Concurrency string `json:"concurrency"`
 	DryRun      string `json:"dryRun"`
+}
+
+// decodePlan decodes the inputs of a step that plans into in, which embeds planInput, and returns its dryRun. Argo's
+// command line does not hold users to the template's enum, and with any other word its conditions would skip every step
+// and call that a success.
+func decodePlan(call plugin.Call, in any) (dryRun bool, err error) {
+	if err := call.Decode(in); err != nil {
+		return false, err
+	}
+	if err := checkConditions(call, "dryRun"); err != nil {
+		return false, err
+	}
+	return parseBool("dryRun", call.Input("dryRun"))
 }
 
 // selected returns the input's machines, as choose finds them: the cluster's Select or SelectNamed.

@@ -19,13 +19,7 @@ func (reconcilePlanStep) Outputs() []string {
 
 func (s reconcilePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in planInput
-	if err := call.Decode(&in); err != nil {
-		return plugin.Execution{}, err
-	}
-	if err := checkConditions(call, "dryRun"); err != nil {
-		return plugin.Execution{}, err
-	}
-	if _, err := parseBool("dryRun", in.DryRun); err != nil {
+	if _, err := decodePlan(call, &in); err != nil {
 		return plugin.Execution{}, err
 	}
 	return plugin.Execution{Run: func(ctx context.Context, report func(string)) (plugin.Result, error) {

@@ -22,17 +22,11 @@ func (s removePlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		planInput
 		removeParams
 	}
-	if err := call.Decode(&in); err != nil {
-		return plugin.Execution{}, err
-	}
-	asked, err := in.parse()
+	dryRun, err := decodePlan(call, &in)
 	if err != nil {
 		return plugin.Execution{}, err
 	}
-	if err := checkConditions(call, "dryRun"); err != nil {
-		return plugin.Execution{}, err
-	}
-	dryRun, err := parseBool("dryRun", in.DryRun)
+	asked, err := in.parse()
 	if err != nil {
 		return plugin.Execution{}, err
 	}

@@ -34,17 +34,11 @@ func (s resetPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 		planInput
 		resetParams
 	}
-	if err := call.Decode(&in); err != nil {
-		return plugin.Execution{}, err
-	}
-	options, err := in.parse()
+	dryRun, err := decodePlan(call, &in)
 	if err != nil {
 		return plugin.Execution{}, err
 	}
-	if err := checkConditions(call, "dryRun"); err != nil {
-		return plugin.Execution{}, err
-	}
-	dryRun, err := parseBool("dryRun", in.DryRun)
+	options, err := in.parse()
 	if err != nil {
 		return plugin.Execution{}, err
 	}
