@@ -202,9 +202,7 @@ func planAndPrint(command *cobra.Command, joiner *join.Joiner, expression, forma
 func printPlan(out io.Writer, entries []join.Entry, format string) error {
 	switch format {
 	case "json":
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(entries)
+		return printJSON(out, entries)
 	case "table":
 		text := join.Table(entries)
 		if diffs := join.Diffs(entries); diffs != "" {
@@ -214,6 +212,13 @@ func printPlan(out io.Writer, entries []join.Entry, format string) error {
 		return err
 	}
 	return program.UsageErrorf("flag --output %q: only table and json are known", format)
+}
+
+// printJSON prints a value for programs, as --output json does.
+func printJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
 }
 
 func refusedError(entries []join.Entry) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -122,9 +121,7 @@ func (r *getRequest) run(command *cobra.Command, states stateLister, print state
 func printStates(out io.Writer, states []state.State, format string, print statePrinter) error {
 	switch format {
 	case "json":
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(states)
+		return printJSON(out, states)
 	case "yaml":
 		text, err := yaml.Marshal(states)
 		if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -87,9 +86,7 @@ func imageOf(cluster *config.Cluster) string {
 func printImages(out io.Writer, images []addons.Image, format string) error {
 	switch format {
 	case "json":
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(images)
+		return printJSON(out, images)
 	case "table":
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "IMAGE\tFOR")

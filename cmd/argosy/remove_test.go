@@ -2,42 +2,23 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"gotest.tools/v3/assert"
-	"k8s.io/client-go/kubernetes/fake"
 
 	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/pkg/config"
-	"argosy.dev/argosy/pkg/join"
-	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/remove"
-	"argosy.dev/argosy/pkg/reset"
 )
 
 // removeBoth runs the request on machines m1 and m2, which have no nodes, and returns how many operations started.
 func removeBoth(t *testing.T, refused string, request removeRequest) (out string, started int, err error) {
 	t.Helper()
-	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`
-apiVersion: argosy.dev/v1alpha1
-kind: Fleet
-cluster: {kubeconfigSecret: kubeconfig}
-machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
-`))
-	assert.NilError(t, err)
-	resetter := &reset.Resetter{
-		Cluster: cluster,
-		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
-		Machine: func(m config.Machine) operation.Machine {
-			return resettable{refused: m.Name == refused, started: &started}
-		},
-	}
 	var text bytes.Buffer
 	request.machines, request.concurrency = "all", 1
-	err = request.run(t.Context(), &remove.Remover{Resetter: resetter}, &text)
+	err = request.run(t.Context(), &remove.Remover{Resetter: resetterOfBoth(t, refused, &started)}, &text)
 	return text.String(), started, err
 }
 

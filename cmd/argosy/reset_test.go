@@ -43,8 +43,8 @@ func (m resettable) Start(context.Context, spec.Operation) (spec.Status, error) 
 	}, nil
 }
 
-// resetBoth runs the request on machines m1 and m2, and returns how many operations started.
-func resetBoth(t *testing.T, refused string, request resetRequest) (out string, started int, err error) {
+// resetterOfBoth resets machines m1 and m2, which have no nodes, and counts the operations that it starts.
+func resetterOfBoth(t *testing.T, refused string, started *int) *reset.Resetter {
 	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`
 apiVersion: argosy.dev/v1alpha1
@@ -53,16 +53,21 @@ cluster: {kubeconfigSecret: kubeconfig}
 machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
 `))
 	assert.NilError(t, err)
-	resetter := &reset.Resetter{
+	return &reset.Resetter{
 		Cluster: cluster,
 		Connect: func(context.Context) (*join.Target, error) { return &join.Target{Client: fake.NewClientset()}, nil },
 		Machine: func(m config.Machine) operation.Machine {
-			return resettable{refused: m.Name == refused, started: &started}
+			return resettable{refused: m.Name == refused, started: started}
 		},
 	}
+}
+
+// resetBoth runs the request on machines m1 and m2, and returns how many operations started.
+func resetBoth(t *testing.T, refused string, request resetRequest) (out string, started int, err error) {
+	t.Helper()
 	var text bytes.Buffer
 	request.machines, request.concurrency = "all", 1
-	err = request.run(t.Context(), resetter, &text)
+	err = request.run(t.Context(), resetterOfBoth(t, refused, &started), &text)
 	return text.String(), started, err
 }
 

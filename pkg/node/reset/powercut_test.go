@@ -6,8 +6,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"sync"
-	"syscall"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -63,27 +61,13 @@ func (c *cuttable) restart() {
 // cutAt has the power fail at the nth change of a reset, and reports whether it came so far.
 func (c *cuttable) cutAt(n int) (cut bool, at host.Change) {
 	c.t.Helper()
-	var mu sync.Mutex
-	count := 0
-	c.host.Before = func(change host.Change) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if count++; count < n {
-			return nil
-		}
-		if count == n {
-			cut, at = true, change
-			c.disk.Cut()
-			c.killAfter = 0
-		}
-		return syscall.EIO
-	}
+	end := c.disk.CutAt(c.host, n, func() { c.killAfter = 0 })
 	var logged bytes.Buffer
 	err := errors.Join(c.store.Prepare(c.operation.ID), c.store.WriteOperation(c.operation))
 	if err == nil {
 		_, err = c.engine().Run(context.Background(), c.operation.ID, context.Background(), &logged)
 	}
-	c.host.Before = nil
+	cut, at = end()
 	if cut {
 		c.restart()
 	} else {

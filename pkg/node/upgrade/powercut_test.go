@@ -15,8 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -168,28 +166,14 @@ func (c *cuttable) start() {
 // cutAt has the power fail at the nth change of the operation, and reports whether it came so far, and at which.
 func (c *cuttable) cutAt(kind spec.Kind, n int) (cut bool, at host.Change) {
 	c.t.Helper()
-	var mu sync.Mutex
-	count := 0
-	c.host.Before = func(change host.Change) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if count++; count < n {
-			return nil
-		}
-		if count == n {
-			cut, at = true, change
-			c.disk.Cut()
-			c.killAfter = 0
-		}
-		return syscall.EIO
-	}
+	end := c.disk.CutAt(c.host, n, func() { c.killAfter = 0 })
 	op := c.operation(kind)
 	err := errors.Join(c.store.Prepare(op.ID), c.store.WriteOperation(op))
 	var logged bytes.Buffer
 	if err == nil {
 		_, err = c.engine().Run(context.Background(), op.ID, context.Background(), &logged)
 	}
-	c.host.Before = nil
+	cut, at = end()
 	c.killAfter = -1
 	if cut {
 		c.stop()

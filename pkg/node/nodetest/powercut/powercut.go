@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
+
+	"argosy.dev/argosy/pkg/node/host"
 )
 
 // Disk is a file system that is mounted at Dir.
@@ -133,6 +136,31 @@ func (d *Disk) Cut() {
 	how := uint32(ext4NoLogFlush)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), ext4Shutdown, uintptr(unsafe.Pointer(&how)))
 	assert.Assert(d.t, errno == 0, "shutting down the file system: %v", errno)
+}
+
+// CutAt has the power fail at the nth change of h, and nothing change afterwards, until the returned function is called,
+// which returns whether it came so far, and at which change. stopped is called when the power fails.
+func (d *Disk) CutAt(h *host.Host, n int, stopped func()) (end func() (cut bool, at host.Change)) {
+	var mu sync.Mutex
+	count := 0
+	var last host.Change
+	h.Before = func(change host.Change) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if count++; count < n {
+			return nil
+		}
+		if count == n {
+			last = change
+			d.Cut()
+			stopped()
+		}
+		return syscall.EIO
+	}
+	return func() (bool, host.Change) {
+		h.Before = nil
+		return count >= n, last
+	}
 }
 
 // Restart brings the disk back after a cut.
