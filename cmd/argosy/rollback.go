@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,7 +32,7 @@ func rollbackCommand() *cobra.Command {
 the binaries, units and configuration that a machine had before its last upgrade, one machine after
 another: its node is cordoned, drained, and uncordoned when it is Ready at the old version. A machine that
 was not upgraded is refused, and none is changed. After a failure the other machines are left as they
-are. The control plane stays as it is.`,
+are. The control plane stays as it is. "argosy pause", "resume" and "abort" act on it as on an upgrade.`,
 		Example: `  argosy rollback --namespace team-a --machines gpu-1       show only
   argosy rollback --namespace team-a --machines gpu-1 --yes`,
 		Args: program.NoArguments,
@@ -76,20 +79,33 @@ func (r rollbackRequest) run(ctx context.Context, upgrader *upgrade.Upgrader, ou
 		return program.UsageErrorf("nothing was changed: a rollback evicts pods and takes nodes out of service; add " +
 			"--yes to do it")
 	}
-	left := 0
-	err = runOnMachines(ctx, job{cluster: upgrader.Cluster, concurrency: 1, selected: len(machines), out: out},
+	return r.rollBack(ctx, upgrader, len(machines), work, out)
+}
+
+// rollBack rolls the machines of a plan back, one after another, and releases the Lease.
+func (r rollbackRequest) rollBack(ctx context.Context, upgrader *upgrade.Upgrader, selected int,
+	work []upgrade.RollbackEntry, out io.Writer,
+) error {
+	left, why := 0, ""
+	err := runOnMachines(ctx, job{cluster: upgrader.Cluster, concurrency: 1, selected: selected, out: out},
 		names(work, func(e upgrade.RollbackEntry) string { return e.Machine }),
 		func(ctx context.Context, m config.Machine, limiter *operation.Limiter, progress operation.Progress) (
 			upgrade.Outcome, error,
 		) {
 			outcome, err := upgrader.Rollback(ctx, m, limiter, progress)
 			if outcome.Left != "" {
-				left++ // one machine at a time works
+				left, why = left+1, outcome.Left // one machine at a time works
 			}
 			return outcome, err
 		})
 	if left > 0 {
-		return fmt.Errorf("%w; %d left as they are", err, left)
+		err = fmt.Errorf("%w; %d left as they are", cmp.Or(err, errors.New(why)), left)
 	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	_ = upgrader.End(ending) // where it fails, the Lease expires
 	return err
 }
+
+// releaseTimeout bounds the release of the Lease after a rollback; it expires after a minute anyway.
+const releaseTimeout = 10 * time.Second

@@ -30,6 +30,8 @@ type upgraded struct {
 	refused bool
 	started *[]string
 	name    string
+	// onStart is called when an operation starts, which then succeeds; where it is nil, operations fail.
+	onStart func() error
 }
 
 func (m upgraded) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {
@@ -48,6 +50,9 @@ func (m upgraded) Inspect(_ context.Context, question spec.Question) (spec.Facts
 
 func (m upgraded) Start(_ context.Context, op spec.Operation) (spec.Status, error) {
 	*m.started = append(*m.started, m.name)
+	if m.onStart != nil {
+		return spec.Status{ID: op.ID, State: spec.Succeeded, Changed: true}, m.onStart()
+	}
 	return spec.Status{ID: op.ID, State: spec.Failed, Error: &spec.Error{
 		Class: errclass.Permanent, Phase: "services", Message: "the kubelet does not start",
 	}}, nil
@@ -71,23 +76,45 @@ func bundles(t *testing.T) *bundle.Repository {
 // rollBackBoth runs the request on machines m1 and m2, and returns the machines whose operations started.
 func rollBackBoth(t *testing.T, refused string, confirmed bool) (out string, started []string, err error) {
 	t.Helper()
+	return rollBackAskedTo(t, "", refused, confirmed)
+}
+
+// rollBackAskedTo is rollBackBoth where a person asks something when the first machine is at work.
+func rollBackAskedTo(t *testing.T, asked upgrade.Request, refused string, confirmed bool) (out string,
+	started []string, err error,
+) {
+	t.Helper()
 	cluster, err := config.Parse("team-a", []byte("privateNodes: {enabled: true}\n"), []byte(`
 apiVersion: argosy.dev/v1alpha1
 kind: Fleet
 cluster: {kubeconfigSecret: kubeconfig}
 machines: [{name: m1, address: 192.0.2.1}, {name: m2, address: 192.0.2.2}]
-upgrade: {rules: [{machines: "m1,m2", drain: false}]}
+upgrade: {minReady: 0s, rules: [{machines: "m1,m2", drain: false}]}
 `))
 	assert.NilError(t, err)
 	client := fake.NewClientset()
 	for _, name := range []string{"m1", "m2"} {
-		assert.NilError(t, client.Tracker().Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+		assert.NilError(t, client.Tracker().Add(&corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Status: corev1.NodeStatus{
+				Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+				NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: "v1.33.13"},
+			},
+		}))
 	}
-	upgrader := &upgrade.Upgrader{Rollout: "r", Joiner: &join.Joiner{
+	var upgrader *upgrade.Upgrader
+	var ask func() error
+	if asked != "" {
+		ask = func() error {
+			_, err := upgrader.Ask(t.Context(), asked)
+			return err
+		}
+	}
+	upgrader = &upgrade.Upgrader{Rollout: "r", Joiner: &join.Joiner{
 		Cluster: cluster, Version: "v1.34.4", Repository: bundles(t),
 		Target: &join.Target{Client: client, UID: "uid", Version: "v1.34.4"},
 		Machine: func(m config.Machine) join.Machine {
-			return upgraded{refused: m.Name == refused, started: &started, name: m.Name}
+			return upgraded{refused: m.Name == refused, started: &started, name: m.Name, onStart: ask}
 		},
 	}}
 	var text bytes.Buffer
@@ -115,4 +142,11 @@ func TestAFailedRollbackLeavesTheNextMachine(t *testing.T) {
 	assert.ErrorContains(t, err, "1 of 2 machines failed")
 	assert.ErrorContains(t, err, "1 left as they are")
 	assert.Equal(t, len(started), 1)
+}
+
+func TestAnAbortedRollbackIsNoSuccess(t *testing.T) {
+	out, started, err := rollBackAskedTo(t, upgrade.Abort, "", true)
+	assert.Error(t, err, "the rollout was aborted; 1 left as they are")
+	assert.Equal(t, len(started), 1, out)
+	assert.Assert(t, strings.Contains(out, " was left at v1.33.13: the rollout was aborted"), out)
 }

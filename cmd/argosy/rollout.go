@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -54,9 +53,7 @@ func showStatus(ctx context.Context, upgrader *upgrade.Upgrader, out io.Writer, 
 		return err
 	}
 	if format == "json" {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(status)
+		return printJSON(out, status)
 	}
 	_, err = fmt.Fprintf(out, "%s\n%s", status, status.Table())
 	return err

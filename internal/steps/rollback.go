@@ -10,6 +10,7 @@ import (
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/operation"
 	"argosy.dev/argosy/pkg/upgrade"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // rollbackPlanStep reports for each machine the effect of a rollback, or why it can't be rolled back.
@@ -20,13 +21,7 @@ func (rollbackPlanStep) Outputs() []string { return []string{"machines", "groups
 
 func (s rollbackPlanStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 	var in planInput
-	if err := call.Decode(&in); err != nil {
-		return plugin.Execution{}, err
-	}
-	if err := checkConditions(call, "dryRun"); err != nil {
-		return plugin.Execution{}, err
-	}
-	dryRun, err := parseBool("dryRun", in.DryRun)
+	dryRun, err := decodePlan(call, &in)
 	if err != nil {
 		return plugin.Execution{}, err
 	}
@@ -102,11 +97,20 @@ func (s rollbackStep) Prepare(call plugin.Call) (plugin.Execution, error) {
 				s.env.nodeEvent(ctx, call, upgrader.Joiner, outcome.Node, successOf(s.Name(), outcome.String()))
 			}
 			return plugin.Result{
-				Phase: phaseOf(outcome.Left), Message: outcome.String(), Outputs: map[string]string{
+				Phase: rollbackPhase(outcome.Left), Message: outcome.String(), Outputs: map[string]string{
 					"version": outcome.Version, "changed": strconv.FormatBool(outcome.Changed),
 					"report": encode(outcome),
 				},
 			}, nil
 		}, nil
 	}), nil
+}
+
+// rollbackPhase returns the phase of a machine's rollback; left is why it was left as it is. After a failure of another
+// machine it is skipped. An abort fails it, and so the workflow, which has no other step that would.
+func rollbackPhase(left string) plugin.Phase {
+	if left == rollout.ReasonAborted {
+		return plugin.Failed
+	}
+	return phaseOf(left)
 }

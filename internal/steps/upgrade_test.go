@@ -102,6 +102,14 @@ func TestEveryStepTakesAVersionWithoutItsV(t *testing.T) {
 	}
 }
 
+func TestAnAbortFailsTheWorkflowOfARollback(t *testing.T) {
+	for left, phase := range map[string]plugin.Phase{
+		"": plugin.Succeeded, rollout.ReasonAborted: plugin.Failed, "the rollback of m1 failed": plugin.Skipped,
+	} {
+		assert.Equal(t, rollbackPhase(left), phase, left)
+	}
+}
+
 // A template compares the text of these parameters: an empty one would skip the backup, or all that was planned.
 func TestAPlanRefusesAnythingButTrueAndFalse(t *testing.T) {
 	env := NewEnv(Openers{}, slog.New(slog.DiscardHandler))

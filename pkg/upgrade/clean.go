@@ -109,7 +109,7 @@ func (u *Upgrader) Clean(ctx context.Context, progress operation.Progress) ([]st
 		}
 		done = append(done, line)
 	}
-	if err := u.retrying(ctx, progress, u.end); err != nil {
+	if err := u.retrying(ctx, progress, u.End); err != nil {
 		failed = append(failed, err.Error())
 	}
 	if len(failed) > 0 {

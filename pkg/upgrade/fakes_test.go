@@ -213,15 +213,28 @@ func (s *site) upgrade(ctx context.Context, t *testing.T, name string,
 	t.Helper()
 	machine, known := s.Cluster.Machine(name)
 	assert.Assert(t, known)
-	return s.Upgrader.Upgrade(ctx, machine, plan, operation.AsText(func(text string) {
+	return s.Upgrader.Upgrade(ctx, machine, plan, s.reports())
+}
+
+// rollBack has one machine rolled back.
+func (s *site) rollBack(t *testing.T, name string) (upgrade.Outcome, error) {
+	t.Helper()
+	machine, known := s.Cluster.Machine(name)
+	assert.Assert(t, known)
+	return s.Upgrader.Rollback(t.Context(), machine, operation.NewLimiter(1), s.reports())
+}
+
+// reports keeps the progress as text.
+func (s *site) reports() operation.Progress {
+	return operation.AsText(func(text string) {
 		s.progress = append(s.progress, text)
 		if s.then != nil && strings.Contains(text, s.reported) {
 			s.then()
 		}
-	}))
+	})
 }
 
-// when has something done as soon as an upgrade reports something.
+// when has something done as soon as an upgrade or a rollback reports something.
 func (s *site) when(reported string, then func()) { s.reported, s.then = reported, then }
 
 // fakeMachine answers as argosy-node would. Its node follows it.
@@ -244,9 +257,9 @@ type fakeMachine struct {
 	working                  string
 	// stuck: a rollback does not help.
 	stuck bool
-	// during is called while an upgrade is at work.
-	during func()
-	last   spec.Operation
+	// during is called while an upgrade is at work, duringRollback while a rollback is.
+	during, duringRollback func()
+	last                   spec.Operation
 }
 
 func (m *fakeMachine) Inspect(_ context.Context, question spec.Question) (spec.Facts, error) {
@@ -310,6 +323,9 @@ func (m *fakeMachine) Watch(context.Context, string, func(spec.Status)) (spec.St
 	case spec.KindStage:
 		m.staged = true
 	case spec.KindRollback:
+		if m.duringRollback != nil {
+			m.duringRollback()
+		}
 		if m.stuck {
 			return failed, nil
 		}

@@ -340,8 +340,8 @@ func (u *Upgrader) deleteLease(ctx context.Context) error {
 	return nil
 }
 
-// end releases the Lease, and deletes the record, at the end of a rollout.
-func (u *Upgrader) end(ctx context.Context) error {
+// End releases the Lease, and deletes the record, at the end of a rollout. Where it fails, the Lease expires.
+func (u *Upgrader) End(ctx context.Context) error {
 	return errors.Join(u.deleteLease(ctx), u.deleteRecord(ctx))
 }
 

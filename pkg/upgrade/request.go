@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/operation"
+	"argosy.dev/argosy/pkg/upgrade/rollout"
 )
 
 // Request is a person's wish for a rollout that is under way. It is kept at the Lease, where every process that works
@@ -56,6 +58,40 @@ func (u *Upgrader) readRequest(ctx context.Context) {
 	default:
 		u.view.request, u.view.requestErr = requestOf(found, u.Rollout), nil
 	}
+}
+
+// awaitRequest waits while a person has paused the rollout, the request can't be read, or this process has not got the
+// Lease. The error is a *rollout.Halt where the rollout was aborted. It is for rollbacks, which have no plan: machines
+// of a plan ask [Upgrader.admit].
+func (u *Upgrader) awaitRequest(ctx context.Context, progress operation.Progress) error {
+	last := ""
+	for {
+		asked, err := u.requestNow(ctx)
+		why := cmp.Or(err, u.lost())
+		switch {
+		case err == nil && asked == Abort:
+			return &rollout.Halt{Reason: rollout.ReasonAborted}
+		case err == nil && asked == Pause:
+			why = errWait(rollout.ReasonPaused)
+		case why == nil:
+			return nil
+		}
+		if why.Error() != last {
+			last = why.Error()
+			operation.ReportWait(progress, "%s", last)
+		}
+		if err := pause(ctx, leaseAsks); err != nil {
+			return err
+		}
+	}
+}
+
+// requestNow reads the request to this rollout.
+func (u *Upgrader) requestNow(ctx context.Context) (Request, error) {
+	u.view.mu.Lock()
+	defer u.view.mu.Unlock()
+	u.readRequest(ctx)
+	return u.view.request, u.view.requestErr
 }
 
 // requested returns the request as it was read last.

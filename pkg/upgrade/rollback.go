@@ -110,7 +110,9 @@ const defaultSocket = "/run/containerd/containerd.sock"
 
 // Rollback takes a machine back to its state before its last upgrade, also long after that: it cordons and drains its
 // node as an upgrade does, and waits until it serves again. It is an error where nothing was kept. limiter has one
-// place, so that one machine after another is out of service; after a failure in this process the others are left.
+// place, so that one machine after another is out of service; after a failure in this process the others are left, and
+// so are those that have not begun when a person aborts. The Lease is kept between machines, as in a rollout, so that
+// such a request holds for all of them: callers end with Clean or End.
 func (u *Upgrader) Rollback(ctx context.Context, machine config.Machine, limiter *operation.Limiter,
 	progress operation.Progress,
 ) (Outcome, error) {
@@ -142,12 +144,10 @@ func (u *Upgrader) Rollback(ctx context.Context, machine config.Machine, limiter
 
 // rollBack rolls the machine back, or finishes a rollback that was interrupted: then its node may only be cordoned yet.
 func (w *machineUpgrade) rollBack(ctx context.Context) (err error) {
-	seen, err := w.inspectFor(ctx, spec.KindRollback)
+	seen, err := w.inspectForRollback(ctx)
 	if err != nil {
 		return err
 	}
-	w.outcome.From = versionIn(seen.Facts)
-	w.outcome.Version = w.outcome.From
 	node, err := w.upgrader.node(ctx, w.machine)
 	if err != nil || node == nil {
 		return cmp.Or(err, errNoNode)
@@ -160,6 +160,7 @@ func (w *machineUpgrade) rollBack(ctx context.Context) (err error) {
 		return &rollout.Halt{Reason: "the rollback of " + *failed + " failed"}
 	}
 	w.onMachine = seen.Facts.Plan.Total
+	inspected := time.Now()
 	release, err := w.upgrader.holdLease(ctx, w.progress)
 	if err != nil {
 		return err
@@ -167,11 +168,20 @@ func (w *machineUpgrade) rollBack(ctx context.Context) (err error) {
 	defer func() {
 		err = w.noteRolledBack(ctx, err)
 		release()
-		// No rollout releases it, as this is not part of one. If that fails, it expires.
-		_ = w.upgrader.end(context.WithoutCancel(ctx))
 	}()
+	if err := w.awaitRollback(ctx, seen, node); err != nil {
+		return err
+	}
+	if time.Since(inspected) > admitEvery {
+		if seen, err = w.inspectForRollback(ctx); err != nil {
+			return err
+		}
+	}
 	if node, err = w.upgrader.node(ctx, w.machine); err != nil || node == nil {
 		return cmp.Or(err, errNoNode)
+	}
+	if !seen.HasWork() && !drain.Owns(node, cordonOwner) {
+		return nil
 	}
 	if err := w.cordonAndDrain(ctx, seen, node); err != nil {
 		return w.uncordonUntouched(ctx, err)
@@ -190,6 +200,26 @@ func (w *machineUpgrade) rollBack(ctx context.Context) (err error) {
 	}
 	w.outcome.Done = append(w.outcome.Done, "rolled back")
 	return w.uncordon(ctx)
+}
+
+// inspectForRollback inspects the machine and notes its version.
+func (w *machineUpgrade) inspectForRollback(ctx context.Context) (join.Inspection, error) {
+	seen, err := w.inspectFor(ctx, spec.KindRollback)
+	if err == nil {
+		w.outcome.From = versionIn(seen.Facts)
+		w.outcome.Version = w.outcome.From
+	}
+	return seen, err
+}
+
+// awaitRollback waits while a person has paused the rollout; the error is a *rollout.Halt where it was aborted. A
+// machine that is at work already goes on.
+func (w *machineUpgrade) awaitRollback(ctx context.Context, seen join.Inspection, node *corev1.Node) error {
+	recorded := stateOf(node)
+	if seen.Running() || recorded.Rollout == w.upgrader.Rollout && recorded.State == rollout.Working {
+		return nil
+	}
+	return w.upgrader.awaitRequest(ctx, w.progress)
 }
 
 // noteRolledBack notes at the node that its machine is not at work any more, and returns the error of the rollback.

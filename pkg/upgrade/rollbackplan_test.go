@@ -1,12 +1,15 @@
 package upgrade_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ktesting "k8s.io/client-go/testing"
 
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/drain"
@@ -131,4 +134,100 @@ func TestAfterAFailedRollbackTheOtherMachinesAreLeft(t *testing.T) {
 		assert.NilError(t, err)
 		assert.Equal(t, s.stands(t, machine.Name), before+" left")
 	}
+}
+
+// upgradedSite has machines that can be rolled back, the first of which is at work when a person asks.
+func upgradedSite(t *testing.T, asked upgrade.Request, names ...string) *site {
+	t.Helper()
+	s := newSite(t, "", names...)
+	for _, name := range names {
+		s.machines[name].kept = before
+		s.machines[name].runs(after)
+	}
+	s.machines[names[0]].duringRollback = func() {
+		rollout, err := s.person().Ask(t.Context(), asked)
+		assert.Check(t, err)
+		assert.Check(t, rollout == "rollout-1", rollout)
+	}
+	return s
+}
+
+func TestAPausedRollbackBeginsNoMachineUntilItIsResumed(t *testing.T) {
+	s := upgradedSite(t, upgrade.Pause, "m1", "m2")
+	_, err := s.rollBack(t, "m1")
+	assert.NilError(t, err)
+	assert.Equal(t, s.stands(t, "m1"), before+" left", "a machine at work finishes")
+
+	paused := ""
+	s.when(`the rollout is paused, until "argosy resume"`, func() {
+		paused = s.happened()
+		status, err := s.person().Status(t.Context())
+		assert.Check(t, err)
+		assert.Check(t, strings.HasPrefix(status.String(), "rollout rollout-1 is paused: "), status)
+		s.machines["m2"].runs("v1.34.0") // it is inspected again after the wait
+		_, err = s.person().Ask(t.Context(), "")
+		assert.Check(t, err)
+	})
+	outcome, err := s.rollBack(t, "m2")
+	assert.NilError(t, err)
+	assert.Assert(t, paused != "" && !strings.Contains(paused, "m2"), paused)
+	assert.Equal(t, s.stands(t, "m2"), before+" left")
+	assert.Equal(t, outcome.From, "v1.34.0")
+
+	assert.NilError(t, s.End(t.Context()))
+	_, err = s.person().Ask(t.Context(), upgrade.Pause)
+	assert.ErrorContains(t, err, `no rollout of cluster "team-a" is under way`)
+}
+
+func TestAnAbortedRollbackLeavesTheNextMachines(t *testing.T) {
+	s := upgradedSite(t, upgrade.Abort, "m1", "m2", "m3")
+	_, err := s.rollBack(t, "m1")
+	assert.NilError(t, err)
+	for _, name := range []string{"m2", "m3"} {
+		outcome, err := s.rollBack(t, name)
+		assert.NilError(t, err)
+		assert.Equal(t, outcome.String(), "machine "+name+" was left at v1.34.4: the rollout was aborted")
+		assert.Equal(t, s.stands(t, name), after+" left")
+	}
+	status, err := s.person().Status(t.Context())
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(status.Table(), "left   the rollout was aborted"), status.Table())
+	_, err = s.Clean(t.Context(), operation.NoProgress{})
+	assert.NilError(t, err)
+	done, err := s.person().AwaitEnd(t.Context(), "rollout-1", operation.NoProgress{})
+	assert.NilError(t, err)
+	assert.Equal(t, len(done), 0, "%v", done)
+}
+
+func TestARollbackThatHasBegunIsFinishedWhenItWasAborted(t *testing.T) {
+	s := upgradedSite(t, upgrade.Abort, "m1", "m2")
+	_, err := s.rollBack(t, "m1")
+	assert.NilError(t, err)
+	s.change(t, "m2", func(n *corev1.Node) {
+		n.Spec.Unschedulable = true
+		n.Annotations = map[string]string{
+			drain.CordonedBy:   "upgrade",
+			upgrade.Annotation: `{"rollout":"rollout-1","run":"1","state":"working"}`,
+		}
+	})
+	outcome, err := s.rollBack(t, "m2")
+	assert.NilError(t, err)
+	assert.Equal(t, outcome.Left, "")
+	assert.Equal(t, s.stands(t, "m2"), before+" left")
+}
+
+func TestARollbackWaitsWhileItCannotReadTheRequest(t *testing.T) {
+	s := upgradedSite(t, "", "m1")
+	fails := 1
+	s.PrependReactor("get", "leases", func(ktesting.Action) (bool, runtime.Object, error) {
+		// The first call is that of the Lease's taking, the second asks for the request.
+		if fails++; fails == 3 {
+			return true, nil, errors.New("the API server is gone")
+		}
+		return false, nil, nil
+	})
+	_, err := s.rollBack(t, "m1")
+	assert.NilError(t, err)
+	assert.Assert(t, strings.Contains(strings.Join(s.progress, "\n"), "reading whether the rollout is paused"), s.progress)
+	assert.Equal(t, s.stands(t, "m1"), before+" left")
 }

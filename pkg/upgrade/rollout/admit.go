@@ -32,6 +32,12 @@ type Decision struct {
 	Paused bool
 }
 
+// Reasons that a person gave, also for rollbacks, which have no plan.
+const (
+	ReasonPaused  = `the rollout is paused, until "argosy resume"`
+	ReasonAborted = "the rollout was aborted"
+)
+
 // Admit decides whether the machine of that name may start now. Callers set a machine to Working before they ask for
 // another one. The first row that fits is the answer; N is MaxUnavailable:
 //
@@ -73,7 +79,7 @@ func (s *Situation) Admit(name string) Decision {
 		return Decision{Verdict: Leave, Reason: s.halt.Reason, Allowed: s.halt.Allowed}
 	}
 	if s.now.Paused {
-		return Decision{Verdict: Wait, Paused: true, Reason: `the rollout is paused, until "argosy resume"`}
+		return Decision{Verdict: Wait, Paused: true, Reason: ReasonPaused}
 	}
 	wave, reason := s.wave(name)
 	if reason != "" {
@@ -245,7 +251,7 @@ func (s *Situation) halted() *Halt {
 	case len(canaries) > 0:
 		return &Halt{Reason: "halted after canary " + list(canaries)}
 	case s.now.Aborted:
-		return &Halt{Reason: "the rollout was aborted"}
+		return &Halt{Reason: ReasonAborted}
 	case !s.now.Closed.IsZero():
 		return &Halt{Allowed: true, Reason: fmt.Sprintf("the window closed at %s; the next run upgrades the rest",
 			s.now.Closed.UTC().Format(time.TimeOnly+" MST"))}
