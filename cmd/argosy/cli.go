@@ -192,7 +192,9 @@ func planAndPrint(command *cobra.Command, joiner *join.Joiner, expression, forma
 	}
 	terminal := newTerminal(command.ErrOrStderr())
 	terminal.last[planPhase] = shown{phase: planPhase, at: time.Now()} // silent unless it takes long
-	entries, err := joiner.Plan(command.Context(), machines, terminal.planning())
+	entries, err := planWith(terminal, func(progress operation.Progress) ([]join.Entry, error) {
+		return joiner.Plan(command.Context(), machines, progress)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/internal/factory"
 	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/operation"
 )
 
 func diffCommand() *cobra.Command {
@@ -32,7 +33,10 @@ something differs. The control plane is not compared.`,
 			if err != nil {
 				return err
 			}
-			entries, err := joiner.Plan(command.Context(), selected, newTerminal(command.ErrOrStderr()).planning())
+			entries, err := planWith(newTerminal(command.ErrOrStderr()),
+				func(progress operation.Progress) ([]join.Entry, error) {
+					return joiner.Plan(command.Context(), selected, progress)
+				})
 			if err != nil {
 				return err
 			}

@@ -63,7 +63,9 @@ func (r importRequest) run(ctx context.Context, importer *images.Importer, out i
 	if err != nil {
 		return err
 	}
-	entries, err := importer.Plan(ctx, machines, r.items, operation.NoProgress{})
+	entries, err := planOn(out, func(progress operation.Progress) ([]images.Entry, error) {
+		return importer.Plan(ctx, machines, r.items, progress)
+	})
 	if err != nil {
 		return err
 	}

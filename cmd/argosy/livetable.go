@@ -16,7 +16,7 @@ import (
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// liveTable is a table of the machines at work, at the bottom of a terminal, that is drawn anew as they report: phase,
+// liveTable is a table of the machines or steps at work, at the bottom of a terminal, that is drawn anew as they report: phase,
 // bar, bytes and rate. It moves the cursor and erases below it, as every terminal since the VT100 understands.
 type liveTable struct {
 	out  io.Writer
@@ -81,6 +81,13 @@ func (t *liveTable) report(machine string, event operation.Event) {
 	}
 }
 
+// row shows a text in place of progress. It does nothing where there is no table.
+func (t *liveTable) row(name, text string) {
+	if t != nil {
+		t.report(name, operation.Event{Detail: text})
+	}
+}
+
 // end takes a machine out of the table, and prints a line above it.
 func (t *liveTable) end(machine, line string) {
 	t.mu.Lock()
@@ -88,6 +95,20 @@ func (t *liveTable) end(machine, line string) {
 	delete(t.events, machine)
 	t.names = slices.DeleteFunc(t.names, func(name string) bool { return name == machine })
 	t.draw(line)
+}
+
+// rows returns the names of the machines in the table.
+func (t *liveTable) rows() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.names)
+}
+
+// last returns the newest event of a machine.
+func (t *liveTable) last(machine string) operation.Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.events[machine]
 }
 
 // draw replaces the table by above and the table as it is now; the caller holds the lock. All is one write, so that no
@@ -158,11 +179,11 @@ func phaseOf(event operation.Event) string {
 	return fmt.Sprintf("%d/%d %s", event.Index, event.Phases, event.Phase)
 }
 
-// barOf returns a bar of how far the bytes of an event have come, or the phases before it; blank where nothing is
-// counted.
+// barOf returns a bar of how far the bytes or machines of an event have come, or the phases before it; blank where
+// nothing is counted.
 func barOf(event operation.Event) string {
 	done, total := event.Done, event.Total
-	if event.Unit != operation.Bytes || total <= 0 {
+	if event.Unit == operation.Pods || event.Unit == "" || total <= 0 {
 		done, total = int64(event.Index-1), int64(event.Phases)
 	}
 	if total <= 0 {

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -121,6 +124,75 @@ func TestALiveTableIsDrawnNoMoreThanTenTimesASecond(t *testing.T) {
 		assert.Assert(t, drawn >= 10 && drawn <= 12, drawn)
 		assert.Assert(t, strings.HasSuffix(out.String(), "  427 of 428 MB, 96 MB/s\n"), out.String())
 	})
+}
+
+func TestStepsOfAControlPlaneAreRowsOfALiveTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shows, s := on(t, false, 90, 24)
+		var validating, waiting []string
+		err := shows.run([]step{
+			{"validate", func(func(string)) (fmt.Stringer, error) {
+				time.Sleep(redrawEvery)
+				synctest.Wait()
+				validating = slices.Clone(s.lines)
+				return text("documents are valid"), nil
+			}},
+			{"control-plane", func(report func(string)) (fmt.Stringer, error) {
+				report("[3/4 pods] waiting for pod team-b-0")
+				time.Sleep(redrawEvery)
+				synctest.Wait()
+				waiting = slices.Clone(s.lines)
+				return nil, errors.New("pod team-b-0 is not ready")
+			}},
+			{"addons", nil},
+		})
+		assert.Error(t, err, "pod team-b-0 is not ready")
+		assert.DeepEqual(t, validating, []string{
+			"validate                                 at work",
+			"control-plane                            to come",
+			"addons                                   to come",
+		})
+		assert.DeepEqual(t, waiting, []string{
+			"   0.1s  validate     documents are valid",
+			"control-plane  3/4 pods  [==========          ]  waiting for pod team-b-0",
+			"addons                                           to come",
+		})
+		assert.DeepEqual(t, s.lines, []string{
+			"   0.1s  validate     documents are valid",
+			"   0.2s  control-plane [3/4 pods] waiting for pod team-b-0",
+		})
+	})
+}
+
+func TestAPlanIsARowUntilItIsMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shows, s := on(t, false, 70, 24)
+		var meanwhile []string
+		made, err := planWith(shows, func(progress operation.Progress) (string, error) {
+			progress.Report(operation.Event{
+				Done: 3, Total: 12, Unit: operation.Machines, Detail: "inspected 3 of 12 machines",
+			})
+			time.Sleep(redrawEvery)
+			synctest.Wait()
+			meanwhile = slices.Clone(s.lines)
+			return "plan", nil
+		})
+		assert.NilError(t, err)
+		assert.Equal(t, made, "plan")
+		assert.DeepEqual(t, meanwhile, []string{"plan    [=====               ]  inspected 3 of 12 machines"})
+		assert.Equal(t, len(s.lines), 0, "%q", s.lines)
+	})
+}
+
+func TestATextOfProgressIsTheEventThatItShows(t *testing.T) {
+	for _, text := range []string{
+		"[3/4 pods] waiting for pod team-b-0", "[2/4 final backup] reading", "[5/5 control plane] [1/4 keys] signing",
+		"asking the host cluster for permissions", "[x] y", "[1/4] z", "", "[1/4 keys] two\nlines",
+	} {
+		assert.Equal(t, eventOf(text).String(), text)
+	}
+	assert.DeepEqual(t, eventOf("[2/4 final backup] reading"),
+		operation.Event{Index: 2, Phases: 4, Phase: "final backup", Detail: "reading"})
 }
 
 func TestALiveTableFitsItsTerminal(t *testing.T) {

@@ -80,15 +80,22 @@ type step struct {
 	run  func(report func(string)) (fmt.Stringer, error)
 }
 
-// runSteps runs steps one after the other and prints their progress and outcomes.
-func runSteps(out io.Writer, steps ...step) error {
-	terminal := newTerminal(out)
+// runSteps runs steps one after the other and prints their outcomes. Their progress is a live table on a terminal, with
+// the steps that are to come, and lines elsewhere.
+func runSteps(out io.Writer, steps ...step) error { return newTerminal(out).run(steps) }
+
+func (t *terminal) run(steps []step) error {
 	for _, step := range steps {
-		outcome, err := step.run(func(line string) { terminal.progress(step.name, line) })
+		t.live.row(step.name, "to come")
+	}
+	for _, step := range steps {
+		t.live.row(step.name, "at work")
+		outcome, err := step.run(func(line string) { t.progress(step.name, line) })
 		if err != nil {
+			t.stop(step.name)
 			return err
 		}
-		terminal.line(step.name, outcome.String())
+		t.line(step.name, outcome.String())
 	}
 	return nil
 }

@@ -95,7 +95,9 @@ func (r removeRequest) run(ctx context.Context, remover *remove.Remover, out io.
 		return err
 	}
 	options := r.over(remover.Cluster.Fleet.Drain)
-	entries, err := remover.Plan(ctx, machines, options, operation.NoProgress{})
+	entries, err := planOn(out, func(progress operation.Progress) ([]remove.Entry, error) {
+		return remover.Plan(ctx, machines, options, progress)
+	})
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,9 @@ func (r rollbackRequest) run(ctx context.Context, upgrader *upgrade.Upgrader, ou
 	if err != nil {
 		return err
 	}
-	entries, err := upgrader.PlanRollback(ctx, machines, operation.NoProgress{})
+	entries, err := planOn(out, func(progress operation.Progress) ([]upgrade.RollbackEntry, error) {
+		return upgrader.PlanRollback(ctx, machines, progress)
+	})
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,9 @@ func planUpgrade(ctx context.Context, upgrader *upgrade.Upgrader, expression str
 	if err != nil {
 		return upgrade.Preview{}, err
 	}
-	return upgrader.Plan(ctx, machines, terminal.planning())
+	return planWith(terminal, func(progress operation.Progress) (upgrade.Preview, error) {
+		return upgrader.Plan(ctx, machines, progress)
+	})
 }
 
 // rollOut upgrades the waves of a plan and leaves no node cordoned.
