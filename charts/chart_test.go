@@ -311,11 +311,36 @@ func TestValuesReachThePluginsContainer(t *testing.T) {
 	variables := map[string]string{}
 	for _, variable := range container.Env {
 		variables[variable.Name] = variable.Value
+		if from := variable.ValueFrom; from != nil && from.SecretKeyRef != nil {
+			variables[variable.Name] = "key " + from.SecretKeyRef.Key + " of " + from.SecretKeyRef.Name
+		}
 	}
 	assert.DeepEqual(t, variables, map[string]string{
 		"POD_NAMESPACE": "", "ARGOSY_IMAGE": image, "HTTPS_PROXY": "http://proxy.example:3128",
-		"ARGOSY_ALLOWED_SOURCES": "registry.example.com,*.mirror.example",
+		"ARGOSY_ALLOWED_SOURCES":      "registry.example.com,*.mirror.example",
+		"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.monitoring:4318",
+		"OTEL_EXPORTER_OTLP_HEADERS":  "key otlp of receiver-login",
+		"OTEL_RESOURCE_ATTRIBUTES":    "deployment.environment=test",
 	})
+}
+
+func TestThePluginSendsNoTracesByDefault(t *testing.T) {
+	plugin := decode[corev1.ConfigMap](t, render(t, nil)["ConfigMap argosy-executor-plugin"])
+	assert.Assert(t, !strings.Contains(plugin.Data["sidecar.container"], "OTEL_"))
+}
+
+func TestHeadersOfTracesAreNeverRenderedInClear(t *testing.T) {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} {
+		inClear := map[string]any{"name": name, "value": "authorization=Bearer%20s3cret"}
+		_, err := template(t, map[string]any{"plugin": map[string]any{"extraEnv": []any{inClear}}})
+		assert.ErrorContains(t, err, "put it into a Secret and name that in traces.headersSecret")
+		assert.Assert(t, !strings.Contains(err.Error(), "s3cret"), err.Error())
+	}
+	fromSecret := map[string]any{"name": "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "valueFrom": map[string]any{
+		"secretKeyRef": map[string]any{"name": "login", "key": "headers"},
+	}}
+	_, err := template(t, map[string]any{"plugin": map[string]any{"extraEnv": []any{fromSecret}}})
+	assert.NilError(t, err)
 }
 
 func TestAgentPodsWithThePluginPassPodSecurityRestricted(t *testing.T) {
@@ -480,6 +505,10 @@ func TestWrongValuesAreRefusedBeforeAnythingIsRendered(t *testing.T) {
 		"key of vcluster.yaml":    {`clusters: {a: {vcluster: {privateNodes: {enable: true}}, fleet: {}}}`, "enable"},
 		"key of argosy.yaml":      {`clusters: {a: {` + good + `fleet: {machine: []}}}`, "machine"},
 		"machine without address": {`clusters: {a: {` + good + `fleet: {machines: [{name: m}]}}}`, "address"},
+		"login in an endpoint":    {`traces: {endpoint: "http://me:s3cret@collector:4318"}`, "endpoint"},
+		"endpoint without scheme": {`traces: {endpoint: "collector:4318"}`, "endpoint"},
+		"no name of a Secret":     {`traces: {headersSecret: "authorization=Bearer x"}`, "headersSecret"},
+		"switch of control plane": {`controlPlane: {servicemonitor: true}`, "servicemonitor"},
 		"no documents":            {`clusters: {a: {}}`, "vcluster"},
 		"no name of a ConfigMap":  {`clusters: {A_b: {` + good + `fleet: {}}}`, "A_b"},
 	} {

@@ -21,17 +21,19 @@ const chartFolder = "argosy"
 
 // copies are files of the chart, and those of the checkout that they are copies of.
 var copies = map[string]string{
-	"files/crd.yaml":                       "install/crd/clusterstates.argosy.dev.yaml",
-	"files/exporter.yaml":                  "install/exporter/exporter.yaml",
-	"files/monitoring/dashboard.json":      "install/monitoring/dashboard.json",
-	"files/monitoring/rules.yaml":          "install/monitoring/rules.yaml",
-	"files/monitoring/servicemonitor.yaml": "install/monitoring/servicemonitor.yaml",
-	"files/plugin.yaml":                    "install/plugin/argosy-executor-plugin-configmap.yaml",
-	"files/rbac/argo-controller.yaml":      "install/argo/taskset-status.yaml",
-	"files/rbac/executor-plugin.yaml":      "install/rbac/executor-plugin.yaml",
-	"files/rbac/node-port.yaml":            "install/rbac/node-port/node-reader.yaml",
-	"files/rbac/provision.yaml":            "install/rbac/provision/role.yaml",
-	"files/rbac/workflow.yaml":             "install/rbac/workflow.yaml",
+	"files/control-plane/renew.yaml":          "examples/control-plane-metrics/renew.yaml",
+	"files/control-plane/servicemonitor.yaml": "examples/control-plane-metrics/servicemonitor.yaml",
+	"files/crd.yaml":                          "install/crd/clusterstates.argosy.dev.yaml",
+	"files/exporter.yaml":                     "install/exporter/exporter.yaml",
+	"files/monitoring/dashboard.json":         "install/monitoring/dashboard.json",
+	"files/monitoring/rules.yaml":             "install/monitoring/rules.yaml",
+	"files/monitoring/servicemonitor.yaml":    "install/monitoring/servicemonitor.yaml",
+	"files/plugin.yaml":                       "install/plugin/argosy-executor-plugin-configmap.yaml",
+	"files/rbac/argo-controller.yaml":         "install/argo/taskset-status.yaml",
+	"files/rbac/executor-plugin.yaml":         "install/rbac/executor-plugin.yaml",
+	"files/rbac/node-port.yaml":               "install/rbac/node-port/node-reader.yaml",
+	"files/rbac/provision.yaml":               "install/rbac/provision/role.yaml",
+	"files/rbac/workflow.yaml":                "install/rbac/workflow.yaml",
 }
 
 func main() {
@@ -106,7 +108,11 @@ var patterns = map[string]string{
 	"image.digest":        "^(sha256:[0-9a-f]{64})?$",
 	"image.pullPolicy":    "^(Always|IfNotPresent|Never)?$",
 	"podSecurity.enforce": "^(privileged|baseline|restricted)?$",
-	"serviceAccount.name": "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
+	// The ConfigMap with it can be read by many; a login belongs into the Secret.
+	"traces.endpoint":      "^(https?://[^@]+)?$",
+	"traces.headersKey":    "^[-._a-zA-Z0-9]+$",
+	"traces.headersSecret": "^([a-z0-9]([-.a-z0-9]*[a-z0-9])?)?$",
+	"serviceAccount.name":  "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
 }
 
 // valuesSchema returns the JSON Schema of values.yaml: its keys, the types of its defaults, its comments as

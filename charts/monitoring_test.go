@@ -3,8 +3,10 @@ package main
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"gotest.tools/v3/assert"
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +17,8 @@ import (
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
+
+	"argosy.dev/argosy/internal/controlplane/hosted"
 )
 
 // added returns the keys of the objects that values bring beside those of the defaults.
@@ -83,6 +87,52 @@ func selects(t *testing.T, selector *metav1.LabelSelector, labels map[string]str
 	made, err := metav1.LabelSelectorAsSelector(selector)
 	assert.NilError(t, err)
 	return made.Matches(k8slabels.Set(labels))
+}
+
+// The login and the names are checked with the example of which the objects are made.
+func TestEachControlPlaneOfArgosyGetsAServiceMonitor(t *testing.T) {
+	objects := render(t, everything(t))
+	monitor := decode[monitoringv1.ServiceMonitor](t, objects["ServiceMonitor made-control-plane"])
+	assert.Equal(t, monitor.Namespace, namespace)
+	assert.Equal(t, monitor.Labels["release"], "prometheus")
+	names := hosted.Names("made")
+	assert.Assert(t, selects(t, &monitor.Spec.Selector, names.Labels(hosted.ControlPlane)))
+	endpoint := monitor.Spec.Endpoints[0]
+	assert.Equal(t, *endpoint.TLSConfig.ServerName, names.Service())
+	assert.Equal(t, endpoint.RelabelConfigs[0].Regex, names.ControlPlane())
+	assert.Equal(t, *endpoint.RelabelConfigs[1].Replacement, "made")
+	assert.Equal(t, endpoint.TLSConfig.KeySecret.Name, "made-kubeconfig-prometheus")
+
+	renewal := decode[wfv1.CronWorkflow](t, objects["CronWorkflow metrics-reader-made"])
+	assert.Equal(t, renewal.Namespace, namespace)
+	assert.Equal(t, renewal.Spec.WorkflowSpec.Arguments.GetParameterByName("cluster").Value.String(), "made")
+	assert.Equal(t, objects["ServiceMonitor exists-control-plane"], "", "another tool runs that control plane")
+
+	values := map[string]any{"clusters": everything(t)["clusters"]}
+	assert.Equal(t, render(t, values)["ServiceMonitor made-control-plane"], "", "it is a switch")
+	for key := range render(t, values) {
+		assert.Assert(t, !strings.Contains(key, "CronWorkflow"), key)
+	}
+}
+
+func TestTheScraperReachesTheExporterAlsoWithNetworkPolicies(t *testing.T) {
+	exporter, policies := map[string]any{"create": true}, map[string]any{"create": true}
+	const policy = "NetworkPolicy argosy-exporter"
+	objects := render(t, map[string]any{"exporter": exporter, "networkPolicy": policies})
+	network := decode[networkingv1.NetworkPolicy](t, objects[policy])
+	pod := decode[appsv1.Deployment](t, objects["Deployment argosy-exporter"]).Spec.Template
+	assert.Assert(t, selects(t, &network.Spec.PodSelector, pod.Labels))
+	assert.Equal(t, len(network.Spec.Ingress), 1)
+	assert.Equal(t, len(network.Spec.Ingress[0].From), 0, "all may scrape where no scrapers are named")
+	assert.Equal(t, len(network.Spec.Ingress[0].Ports), 1)
+	assert.Equal(t, network.Spec.Ingress[0].Ports[0].Port.StrVal, pod.Spec.Containers[0].Ports[0].Name)
+	agent := decode[networkingv1.NetworkPolicy](t, objects["NetworkPolicy argosy-agent"])
+	assert.Assert(t, !selects(t, &agent.Spec.PodSelector, pod.Labels))
+	for name, values := range map[string]map[string]any{
+		"no exporter": {"networkPolicy": policies}, "no policies": {"exporter": exporter},
+	} {
+		assert.Equal(t, render(t, values)[policy], "", name)
+	}
 }
 
 func TestValuesReachTheExporter(t *testing.T) {
