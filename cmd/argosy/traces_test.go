@@ -4,37 +4,22 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/internal/traces/tracestest"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/operation"
 )
 
-// spansOf are the spans that a command sends, which works on machine m1 in two phases and fails.
-func spansOf(t *testing.T) (spans []*otlp.Span, stderr string) {
+// runTracedCommand runs a command that works on machine m1 in two phases and fails.
+func runTracedCommand(t *testing.T) (stderr string) {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		body, _ := io.ReadAll(request.Body)
-		var sent collector.ExportTraceServiceRequest
-		_ = proto.Unmarshal(body, &sent)
-		for _, resource := range sent.GetResourceSpans() {
-			for _, scope := range resource.GetScopeSpans() {
-				spans = append(spans, scope.GetSpans()...)
-			}
-		}
-		w.Header().Set("Content-Type", "application/x-protobuf")
-	}))
-	defer server.Close()
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
 	root := &cobra.Command{Use: "argosy"}
 	root.AddCommand(&cobra.Command{Use: "join", RunE: func(command *cobra.Command, _ []string) error {
 		do := withTraces(command.Context(), &config.Cluster{Name: "team-a"},
@@ -52,23 +37,25 @@ func spansOf(t *testing.T) (spans []*otlp.Span, stderr string) {
 	root.SetErr(&errors)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	assert.ErrorContains(t, root.ExecuteContext(context.Background()), "no route")
-	return spans, errors.String()
+	return errors.String()
 }
 
 func TestACommandSendsTheSpansOfItsMachines(t *testing.T) {
-	spans, stderr := spansOf(t)
-	assert.Equal(t, stderr, "")
-	byName := map[string]*otlp.Span{}
-	for _, span := range spans {
-		byName[span.GetName()] = span
-	}
-	run, machine := byName["argosy join"], byName["m1"]
-	assert.Assert(t, run != nil && machine != nil, "%v", spans)
+	received := tracestest.Start(t)
+	assert.Equal(t, runTracedCommand(t), "")
+	run, machine := received.Named(t, "argosy join"), received.Named(t, "m1")
 	assert.DeepEqual(t, machine.GetParentSpanId(), run.GetSpanId())
 	assert.DeepEqual(t, machine.GetTraceId(), run.GetTraceId())
 	assert.Equal(t, run.GetStatus().GetMessage(), "no route")
-	assert.Assert(t, run.GetStartTimeUnixNano() <= machine.GetStartTimeUnixNano())
-	assert.Assert(t, run.GetEndTimeUnixNano() >= machine.GetEndTimeUnixNano())
+	received.AssertWhole(t)
+}
+
+func TestAnUnreachableReceiverIsNamedAndFailsNoCommand(t *testing.T) {
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	t.Setenv(tracestest.Endpoint, closed.URL)
+	stderr := runTracedCommand(t) // it has its own error
+	assert.Assert(t, strings.Contains(stderr, "sending traces"), stderr)
 }
 
 func TestACommandWithoutAReceiverIsNotTraced(t *testing.T) {

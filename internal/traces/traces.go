@@ -4,12 +4,14 @@
 package traces
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -27,6 +29,7 @@ import (
 type Tracer struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
+	exporter *noting
 }
 
 // Program is the program that sends, as the receiver shows it unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES tell
@@ -55,9 +58,39 @@ func New(ctx context.Context, program Program) (*Tracer, error) {
 	if err != nil {
 		return nil, errclass.Errorf(errclass.Configuration, "reading OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(described),
+	noting := &noting{SpanExporter: exporter}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(noting), sdktrace.WithResource(described),
 		sdktrace.WithIDGenerator(ids{}))
-	return &Tracer{provider: provider, tracer: provider.Tracer("argosy.dev/argosy")}, nil
+	return &Tracer{provider: provider, tracer: provider.Tracer("argosy.dev/argosy"), exporter: noting}, nil
+}
+
+// noting is an exporter that keeps the last error for Flush and Close. The SDK would print it to the process's log, and
+// not return it.
+type noting struct {
+	sdktrace.SpanExporter
+
+	mu   sync.Mutex
+	last error
+}
+
+// ExportSpans sends spans. It returns nil also where that failed.
+func (n *noting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	err := n.SpanExporter.ExportSpans(ctx, spans)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err != nil {
+		n.last = err
+	}
+	return nil
+}
+
+// take returns the last error since the last call.
+func (n *noting) take() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	last := n.last
+	n.last = nil
+	return last
 }
 
 // wanted reports whether the environment names a receiver.
@@ -78,7 +111,7 @@ func (t *Tracer) Flush(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	if err := t.provider.ForceFlush(ctx); err != nil {
+	if err := cmp.Or(t.provider.ForceFlush(ctx), t.exporter.take()); err != nil {
 		return fmt.Errorf("sending traces: %w", err)
 	}
 	return nil
@@ -89,7 +122,7 @@ func (t *Tracer) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
-	if err := t.provider.Shutdown(ctx); err != nil {
+	if err := cmp.Or(t.provider.Shutdown(ctx), t.exporter.take()); err != nil {
 		return fmt.Errorf("sending traces: %w", err)
 	}
 	return nil
@@ -150,13 +183,21 @@ func (t *Tracer) Machine(run Run, done Done, timeline operation.Timeline) {
 	done.Began, done.Ended = timeline.Started, timeline.Ended()
 	ctx, span := t.start(trace.ContextWithRemoteSpanContext(context.Background(), run.context), done)
 	for _, phase := range timeline.Phases {
-		began := timeline.Begin(phase)
+		// Times are to the millisecond, and rounded: a phase must not begin or end after its machine.
+		began := earlier(timeline.Begin(phase), done.Ended)
 		took := time.Duration(phase.Seconds * float64(time.Second))
-		of := Done{Name: phase.Name, Began: began, Ended: began.Add(took)}
+		of := Done{Name: phase.Name, Began: began, Ended: earlier(began.Add(took), done.Ended)}
 		_, span := t.start(ctx, of)
 		finish(span, of)
 	}
 	finish(span, done)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func (t *Tracer) start(ctx context.Context, done Done) (context.Context, trace.Span) {

@@ -1,74 +1,21 @@
 package traces_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"io"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
 	"gotest.tools/v3/assert"
-	is "gotest.tools/v3/assert/cmp"
 
 	"argosy.dev/argosy/internal/traces"
+	"argosy.dev/argosy/internal/traces/tracestest"
 	"argosy.dev/argosy/pkg/operation"
 )
-
-// receiver takes spans by OTLP over HTTP, as a collector does.
-type receiver struct {
-	mu      sync.Mutex
-	bodies  [][]byte
-	headers []http.Header
-	spans   []*otlp.Span
-}
-
-// startReceiver starts a receiver on loopback and names it in the environment.
-func startReceiver(t *testing.T) *receiver {
-	t.Helper()
-	r := &receiver{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		body, err := io.ReadAll(request.Body)
-		if request.Header.Get("Content-Encoding") == "gzip" {
-			unpacked, _ := gzip.NewReader(bytes.NewReader(body))
-			body, err = io.ReadAll(unpacked)
-		}
-		var sent collector.ExportTraceServiceRequest
-		if err != nil || request.URL.Path != "/v1/traces" || proto.Unmarshal(body, &sent) != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.bodies, r.headers = append(r.bodies, body), append(r.headers, request.Header)
-		for _, resource := range sent.GetResourceSpans() {
-			for _, scope := range resource.GetScopeSpans() {
-				r.spans = append(r.spans, scope.GetSpans()...)
-			}
-		}
-		w.Header().Set("Content-Type", "application/x-protobuf")
-	}))
-	t.Cleanup(server.Close)
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
-	return r
-}
-
-func (r *receiver) named(t *testing.T, name string) *otlp.Span {
-	t.Helper()
-	for _, span := range r.spans {
-		if span.GetName() == name {
-			return span
-		}
-	}
-	t.Fatalf("span %q was not received", name)
-	return nil
-}
 
 func took(span *otlp.Span) time.Duration {
 	return time.Duration(span.GetEndTimeUnixNano() - span.GetStartTimeUnixNano())
@@ -78,7 +25,7 @@ var began = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
 // Two processes work for one run: one for the machine, the next one ends the run.
 func TestARunIsATreeOfMachinesAndPhases(t *testing.T) {
-	r := startReceiver(t)
+	r := tracestest.Start(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer s3cret")
 	first := open(t)
 	first.Machine(traces.RunOf("uid"), traces.Done{
@@ -94,10 +41,10 @@ func TestARunIsATreeOfMachinesAndPhases(t *testing.T) {
 	})
 	assert.NilError(t, second.Close(t.Context()))
 
-	run, machine := r.named(t, "join w"), r.named(t, "join m1")
-	inspect, bundle := r.named(t, "inspect"), r.named(t, "bundle")
-	assert.Equal(t, len(r.spans), 4)
-	for _, span := range r.spans {
+	run, machine := r.Named(t, "join w"), r.Named(t, "join m1")
+	inspect, bundle := r.Named(t, "inspect"), r.Named(t, "bundle")
+	assert.Equal(t, len(r.Spans()), 4)
+	for _, span := range r.Spans() {
 		assert.DeepEqual(t, span.GetTraceId(), run.GetTraceId())
 	}
 	assert.Equal(t, len(run.GetParentSpanId()), 0)
@@ -114,11 +61,28 @@ func TestARunIsATreeOfMachinesAndPhases(t *testing.T) {
 	assert.Equal(t, machine.GetStatus().GetMessage(), "no space left")
 	assert.Equal(t, len(machine.GetAttributes()), 1)
 	assert.Equal(t, run.GetStatus().GetCode(), otlp.Status_STATUS_CODE_UNSET)
-	assert.Equal(t, r.headers[0].Get("Authorization"), "Bearer s3cret")
-	for _, body := range r.bodies {
-		assert.Assert(t, !bytes.Contains(body, []byte("s3cret")))
-		assert.Assert(t, is.Contains(string(body), "argosy"))
+	assert.Equal(t, r.Headers()[0].Get("Authorization"), "Bearer s3cret")
+	assert.DeepEqual(t, r.Services(), []string{"argosy"})
+	for _, span := range r.Spans() {
+		assert.Assert(t, !strings.Contains(span.String(), "s3cret"))
 	}
+	r.AssertWhole(t)
+}
+
+// Times of a timeline are rounded one by one.
+func TestAPhaseEndsWithItsMachineAtTheLatest(t *testing.T) {
+	r := tracestest.Start(t)
+	tracer, run := open(t), traces.NewRun()
+	tracer.Machine(run, traces.Done{Name: "join m1"}, operation.Timeline{
+		Started: began, Seconds: 2.001, Phases: []operation.TimedPhase{
+			{Name: "inspect", Start: 1, Seconds: 1.002}, {Name: "kubeadm", Start: 2.002, Seconds: 0.001},
+		},
+	})
+	tracer.Run(run, traces.Done{Name: "join", Began: began, Ended: began.Add(time.Minute)})
+	assert.NilError(t, tracer.Close(t.Context()))
+	r.AssertWhole(t)
+	assert.Equal(t, took(r.Named(t, "inspect")), 1001*time.Millisecond)
+	assert.Equal(t, took(r.Named(t, "kubeadm")), time.Duration(0))
 }
 
 func open(t *testing.T) *traces.Tracer {
@@ -135,15 +99,16 @@ func TestNothingIsSentUnlessAReceiverIsNamed(t *testing.T) {
 		"no exporter": {"OTEL_TRACES_EXPORTER", "none"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := startReceiver(t)
+			r := tracestest.Start(t)
 			t.Setenv(set[0], set[1])
 			tracer, err := traces.New(t.Context(), traces.Program{Name: "argosy"})
 			assert.NilError(t, err)
 			assert.Assert(t, tracer == nil)
 			tracer.Run(traces.NewRun(), traces.Done{Name: "x", Began: began, Ended: began})
 			tracer.Machine(traces.NewRun(), traces.Done{Name: "x"}, operation.Timeline{})
+			assert.NilError(t, tracer.Flush(t.Context()))
 			assert.NilError(t, tracer.Close(t.Context()))
-			assert.Equal(t, len(r.spans), 0)
+			assert.Equal(t, r.Requests(), 0)
 		})
 	}
 }
@@ -163,4 +128,33 @@ func TestALostReceiverEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	assert.ErrorContains(t, tracer.Close(ctx), "sending traces")
+}
+
+// More spans than the queue holds are lost, and hold up nothing.
+func TestAReceiverThatDoesNotAnswerHoldsUpNoMachine(t *testing.T) {
+	r := tracestest.Start(t)
+	r.Hold()
+	tracer := open(t)
+	run := traces.NewRun()
+	for i := range 5000 {
+		tracer.Machine(run, traces.Done{Name: fmt.Sprintf("join m%d", i)}, operation.Timeline{
+			Started: began, Seconds: 2, Phases: []operation.TimedPhase{{Name: "kubeadm", Start: 1, Seconds: 1}},
+		})
+	}
+	assert.Equal(t, len(r.Spans()), 0)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorContains(t, tracer.Flush(ended), "sending traces")
+	r.Release()
+	assert.NilError(t, tracer.Close(t.Context()))
+	assert.Assert(t, len(r.Spans()) > 0)
+}
+
+func TestAReceiverThatRefusesFailsOnlyTheTraces(t *testing.T) {
+	refusing := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(refusing.Close)
+	t.Setenv(tracestest.Endpoint, refusing.URL)
+	tracer := open(t)
+	tracer.Run(traces.NewRun(), traces.Done{Name: "x", Began: began, Ended: began})
+	assert.ErrorContains(t, tracer.Close(t.Context()), "sending traces")
 }
