@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -138,7 +137,8 @@ func validateCommand() *cobra.Command {
 
 func planCommand() *cobra.Command {
 	var location clusterFlags
-	var machines, output string
+	var machines string
+	var output *outputFormat
 	command := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what a join would do on each machine and why it can't, and how nodes differ from the documents",
@@ -152,7 +152,7 @@ func planCommand() *cobra.Command {
 				return err
 			}
 			defer done()
-			entries, err := planAndPrint(command, joiner, machines, output)
+			entries, err := planAndPrint(command, joiner, machines, output.chosen)
 			if err != nil {
 				return err
 			}
@@ -161,7 +161,7 @@ func planCommand() *cobra.Command {
 	}
 	location.addTo(command)
 	machineFlag(command, &machines)
-	command.Flags().StringVarP(&output, "output", "o", "table", "output format: table or json")
+	output = outputFlag(command, "table", "json", "yaml")
 	return command
 }
 
@@ -202,25 +202,14 @@ func planAndPrint(command *cobra.Command, joiner *join.Joiner, expression, forma
 }
 
 func printPlan(out io.Writer, entries []join.Entry, format string) error {
-	switch format {
-	case "json":
-		return printJSON(out, entries)
-	case "table":
+	return printAs(out, format, entries, func() error {
 		text := join.Table(entries)
 		if diffs := join.Diffs(entries); diffs != "" {
 			text += "\n" + diffs
 		}
 		_, err := io.WriteString(out, text)
 		return err
-	}
-	return program.UsageErrorf("flag --output %q: only table and json are known", format)
-}
-
-// printJSON prints a value for programs, as --output json does.
-func printJSON(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+	})
 }
 
 func refusedError(entries []join.Entry) error {

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/internal/state"
@@ -25,7 +24,7 @@ import (
 type getRequest struct {
 	location clusterFlags
 	all      bool
-	output   string
+	output   *outputFormat
 }
 
 func getCommand() *cobra.Command {
@@ -81,7 +80,7 @@ func getKind(kind, short string, print statePrinter) *cobra.Command {
 	flags.BoolVarP(&request.all, "all-namespaces", "A", false, "clusters of every namespace")
 	flags.StringVarP(&request.location.cluster, "cluster", "c", "", "only this cluster")
 	flags.StringVar(&request.location.kubeconfig, "kubeconfig", "", kubeconfigUsage)
-	flags.StringVarP(&request.output, "output", "o", "table", "output format: table, wide, json or yaml")
+	request.output = outputFlag(command, "table", "wide", "json", "yaml")
 	return command
 }
 
@@ -92,11 +91,7 @@ func (r *getRequest) check() error {
 	case !r.all && r.location.namespace == "":
 		return program.UsageErrorf("flag --namespace or --all-namespaces is required")
 	}
-	switch r.output {
-	case "table", "wide", "json", "yaml":
-		return nil
-	}
-	return program.UsageErrorf("flag --output %q: only table, wide, json and yaml are known", r.output)
+	return nil
 }
 
 // run prints the states of the clusters that are asked for.
@@ -115,22 +110,8 @@ func (r *getRequest) run(command *cobra.Command, states stateLister, print state
 		return fmt.Errorf("reading the state of cluster %q: there is none; no workflow has run there yet, or the "+
 			"cluster is in another namespace", r.location.cluster)
 	}
-	return printStates(command.OutOrStdout(), chosen, r.output, print)
-}
-
-func printStates(out io.Writer, states []state.State, format string, print statePrinter) error {
-	switch format {
-	case "json":
-		return printJSON(out, states)
-	case "yaml":
-		text, err := yaml.Marshal(states)
-		if err != nil {
-			return fmt.Errorf("encoding the states: %w", err)
-		}
-		_, err = out.Write(text)
-		return err
-	}
-	return print(out, states, format == "wide")
+	out, format := command.OutOrStdout(), r.output.chosen
+	return printAs(out, format, chosen, func() error { return print(out, chosen, format == "wide") })
 }
 
 func printClusters(out io.Writer, states []state.State, wide bool) error {

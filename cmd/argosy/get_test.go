@@ -61,30 +61,30 @@ func fields(text string) []string {
 }
 
 func TestGetShowsClustersAndMachinesAsTables(t *testing.T) {
-	assert.DeepEqual(t, fields(got(t, getRequest{output: "table"}, printClusters)), []string{
+	assert.DeepEqual(t, fields(got(t, getRequest{output: &outputFormat{chosen: "table"}}, printClusters)), []string{
 		"NAMESPACE CLUSTER READY MACHINES VERSION DRIFTED UPGRADE BACKUP",
 		"team-a a False 1/2 v1.34.4 False True 90m", "team-b b - - - - - -",
 	})
-	assert.DeepEqual(t, fields(got(t, getRequest{output: "wide"}, printClusters)), []string{
+	assert.DeepEqual(t, fields(got(t, getRequest{output: &outputFormat{chosen: "wide"}}, printClusters)), []string{
 		"NAMESPACE CLUSTER READY MACHINES VERSION DRIFTED UPGRADE BACKUP CERTIFICATES REASON",
 		"team-a a False 1/2 v1.34.4 False True 90m Unknown 1 machine not Ready: m2", "team-b b - - - - - - - -",
 	})
-	assert.DeepEqual(t, fields(got(t, getRequest{output: "table"}, printMachines)), []string{
+	assert.DeepEqual(t, fields(got(t, getRequest{output: &outputFormat{chosen: "table"}}, printMachines)), []string{
 		"NAMESPACE CLUSTER MACHINE STATE VERSION DRIFTED LAST AGO",
 		"team-a a m1 Ready v1.34.3 false - 90m", "team-a a m2 Failed - false join 90m",
 	})
-	assert.DeepEqual(t, fields(got(t, getRequest{output: "wide"}, printMachines))[2],
+	assert.DeepEqual(t, fields(got(t, getRequest{output: &outputFormat{chosen: "wide"}}, printMachines))[2],
 		"team-a a m2 Failed - false join 90m - 60 no disk")
 }
 
 func TestGetShowsTheSameAsJSONAndYAML(t *testing.T) {
-	request := getRequest{output: "json"}
+	request := getRequest{output: &outputFormat{chosen: "json"}}
 	request.location.cluster = "a"
 	for format, decode := range map[string]func(string, any) error{
 		"json": func(text string, into any) error { return json.Unmarshal([]byte(text), into) },
 		"yaml": func(text string, into any) error { return yaml.UnmarshalStrict([]byte(text), into) },
 	} {
-		request.output = format
+		request.output.chosen = format
 		var states []state.State
 		assert.NilError(t, decode(got(t, request, printMachines), &states))
 		assert.Equal(t, len(states), 1)
@@ -103,7 +103,7 @@ func TestGetRefusesUnclearCommandLines(t *testing.T) {
 		assert.ErrorContains(t, err, want)
 		assert.Equal(t, code, program.ExitConfiguration)
 	}
-	request := getRequest{output: "table"}
+	request := getRequest{output: &outputFormat{chosen: "table"}}
 	request.location.cluster = "c"
 	command := &cobra.Command{}
 	command.SetContext(t.Context())

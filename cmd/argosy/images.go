@@ -24,14 +24,15 @@ func imagesCommand() *cobra.Command {
 
 func imagesListCommand() *cobra.Command {
 	var location clusterFlags
-	var kubernetes, output string
+	var kubernetes string
+	var output *outputFormat
 	var all bool
 	command := &cobra.Command{
 		Use:   "list",
 		Short: "List every image that a cluster pulls, one a line, for a mirror",
 		Long: `Lists the images of a cluster with its documents: of its control plane, of the addons that are on and of
 the pods that these start, by the names under which they are pulled. Without documents, those of a
-cluster with default settings.
+cluster with default settings. A table also tells what each is for.
 
 To fill the registry of controlPlane.advanced.defaultImageRegistry, list without that setting: the lines
 are the sources of the images.`,
@@ -51,14 +52,14 @@ are the sources of the images.`,
 				return err
 			}
 			own := addons.Image{Reference: cluster.ImageRef(imageOf(cluster)), For: "executor-plugin"}
-			return printImages(command.OutOrStdout(), append([]addons.Image{own}, images...), output)
+			return printImages(command.OutOrStdout(), append([]addons.Image{own}, images...), output.chosen)
 		},
 	}
 	location.addTo(command)
 	command.Flags().StringVar(&kubernetes, "kubernetes", "",
 		"version of Kubernetes, e.g. v1.37.2 (default: the documents')")
 	command.Flags().BoolVar(&all, "all", false, "list also the images of addons that are off")
-	command.Flags().StringVarP(&output, "output", "o", "list", "output format: list, table (with uses) or json")
+	output = outputFlag(command, "list", "table", "json", "yaml")
 	return command
 }
 
@@ -84,23 +85,20 @@ func imageOf(cluster *config.Cluster) string {
 }
 
 func printImages(out io.Writer, images []addons.Image, format string) error {
-	switch format {
-	case "json":
-		return printJSON(out, images)
-	case "table":
-		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "IMAGE\tFOR")
-		for _, image := range images {
-			fmt.Fprintf(table, "%s\t%s\n", image.Reference, image.For)
+	return printAs(out, format, images, func() error {
+		if format == "table" {
+			table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "IMAGE\tFOR")
+			for _, image := range images {
+				fmt.Fprintf(table, "%s\t%s\n", image.Reference, image.For)
+			}
+			return table.Flush()
 		}
-		return table.Flush()
-	case "list":
 		for _, image := range images {
 			if _, err := fmt.Fprintln(out, image.Reference); err != nil {
 				return err
 			}
 		}
 		return nil
-	}
-	return program.UsageErrorf("flag --output %q: only list, table and json are known", format)
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -109,6 +110,9 @@ func (d dialog) ask(question string) (string, error) {
 	return strings.TrimSpace(line), nil
 }
 
+// fingerprintOfKey is the form of a SHA-256 digest in base64 without padding.
+var fingerprintOfKey = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
+
 // check completes the defaults, and refuses flags that can't be meant. It touches nothing.
 func (r *initRequest) check() error {
 	if r.cluster == "" {
@@ -125,6 +129,12 @@ func (r *initRequest) check() error {
 	}
 	if given > 1 {
 		return program.UsageErrorf("give one of --ssh-config, --ansible and --csv")
+	}
+	for _, fingerprint := range r.accepted {
+		if !fingerprintOfKey.MatchString(fingerprint) {
+			return program.UsageErrorf("flag --accept-host-key %q: give a fingerprint as ssh-keygen -l shows it: SHA256:…",
+				fingerprint)
+		}
 	}
 	if r.namespace == "" {
 		r.namespace = r.cluster

@@ -110,6 +110,15 @@ func TestInitNeverAcceptsAKeyUnasked(t *testing.T) {
 	}
 }
 
+func TestInitTakesFingerprintsAlone(t *testing.T) {
+	for _, given := range []string{"yes", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5", "MD5:16:27:ac:a5", "SHA256:short"} {
+		_, code, err := run(t, "init", "--cluster", "a", "--csv", "/nowhere", "--accept-host-key", given)
+		assert.ErrorContains(t, err, "--accept-host-key")
+		assert.ErrorContains(t, err, "give a fingerprint as ssh-keygen -l shows it")
+		assert.Equal(t, code, program.ExitConfiguration)
+	}
+}
+
 func TestInitReadsMachinesBehindABastion(t *testing.T) {
 	key := sshtest.NewKey(t)
 	out, written, err := initialized(t, initRequest{kubeconfig: "admin", user: "root"}, "ssh-config",

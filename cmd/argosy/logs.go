@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/internal/factory"
-	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/machine"
 )
 
@@ -33,7 +34,7 @@ whose id a message names. With --follow it prints more until the operation has e
 operation and its state go to standard error.`,
 		Example: `  argosy logs gpu-1 --namespace team-a
   argosy logs gpu-1 --namespace team-a --follow`,
-		Args: cobra.ExactArgs(1),
+		Args: program.OneArgument("the name of one machine"),
 		RunE: func(command *cobra.Command, args []string) error {
 			request.machine = args[0]
 			connections, done, err := openMachines(command.Context(), &location, factory.OpenConnections)
@@ -52,11 +53,15 @@ operation and its state go to standard error.`,
 
 // run prints the log, and more of it where it is followed.
 func (r logsRequest) run(ctx context.Context, connections *factory.Connections, out, told io.Writer) error {
-	of, known := connections.Cluster.Machine(r.machine)
-	if !known {
-		return errclass.Errorf(errclass.Configuration, "cluster %q has no machine %q", connections.Cluster.Name,
-			r.machine)
+	selected, err := connections.Cluster.SelectNamed(r.machine)
+	if err != nil {
+		return err
 	}
+	if len(selected) != 1 {
+		return program.UsageErrorf("a log is that of one machine, and %q are %d: %s", r.machine, len(selected),
+			strings.Join(names(selected, nameOf), ", "))
+	}
+	of := selected[0]
 	state := ""
 	for from := int64(0); ; {
 		connection, err := connections.Connect(ctx, of)

@@ -10,6 +10,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"argosy.dev/argosy/cmd/internal/program"
 	"argosy.dev/argosy/internal/factory"
 	"argosy.dev/argosy/pkg/config"
 	"argosy.dev/argosy/pkg/machine"
@@ -56,5 +57,11 @@ func TestALogIsFollowedUntilTheOperationHasEnded(t *testing.T) {
 	assert.Equal(t, told.String(), "machine m1: operation join-1 running\nmachine m1: operation join-1 succeeded\n")
 
 	err = logsRequest{machine: "m2"}.run(t.Context(), connections, &out, &told)
-	assert.ErrorContains(t, err, `cluster "team-a" has no machine "m2"`)
+	assert.ErrorContains(t, err, `cluster "team-a" has no machine "m2" (did you mean "m1"?); it has m1`)
+	cluster.Fleet.Machines = append(cluster.Fleet.Machines, config.Machine{Name: "m2"})
+	for _, several := range []string{"m1,m2", "all"} {
+		err = logsRequest{machine: several}.run(t.Context(), connections, &out, &told)
+		assert.Assert(t, program.IsUsage(err), "%v", err)
+		assert.ErrorContains(t, err, "a log is that of one machine, and \""+several+"\" are 2: m1, m2")
+	}
 }

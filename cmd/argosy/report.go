@@ -26,7 +26,7 @@ type reportRequest struct {
 	location clusterFlags
 	workflow string
 	file     string
-	output   string
+	output   *outputFormat
 }
 
 func reportCommand() *cobra.Command {
@@ -52,7 +52,7 @@ opens offline, or the same as JSON. With --file it reads a Workflow, or the JSON
 			if err != nil {
 				return err
 			}
-			if request.output == "json" {
+			if request.output.chosen == "json" {
 				return made.JSON(command.OutOrStdout())
 			}
 			return made.HTML(command.OutOrStdout())
@@ -63,14 +63,12 @@ opens offline, or the same as JSON. With --file it reads a Workflow, or the JSON
 	flags.StringVar(&request.location.kubeconfig, "kubeconfig", "", kubeconfigUsage)
 	flags.StringVarP(&request.file, "file", "f", "", "file with a Workflow or the JSON of a report, instead of the "+
 		"host cluster")
-	flags.StringVarP(&request.output, "output", "o", "html", "output format: html or json")
+	request.output = outputFlag(command, "html", "json")
 	return command
 }
 
 func (r *reportRequest) check() error {
 	switch {
-	case r.output != "html" && r.output != "json":
-		return program.UsageErrorf("flag --output %q: only html and json are known", r.output)
 	case r.file != "" && r.workflow != "":
 		return program.UsageErrorf("flag --file and the argument WORKFLOW exclude each other")
 	case r.file == "" && r.workflow == "":

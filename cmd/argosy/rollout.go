@@ -29,7 +29,7 @@ func onRollout(command *cobra.Command, do func(context.Context, *upgrade.Upgrade
 }
 
 func statusCommand() *cobra.Command {
-	var output string
+	var output *outputFormat
 	command := onRollout(&cobra.Command{
 		Use:   "status",
 		Short: "Show how the rollout of a cluster stands: which machines are upgraded, at work, failed or left",
@@ -38,25 +38,21 @@ cluster; where none is, how the last one left each machine. Changes nothing, and
 		Example: `  argosy status --namespace team-a
   argosy status --namespace team-a --output json`,
 	}, func(ctx context.Context, upgrader *upgrade.Upgrader, out io.Writer) error {
-		return showStatus(ctx, upgrader, out, output)
+		return showStatus(ctx, upgrader, out, output.chosen)
 	})
-	command.Flags().StringVarP(&output, "output", "o", "table", "output format: table or json")
+	output = outputFlag(command, "table", "json", "yaml")
 	return command
 }
 
 func showStatus(ctx context.Context, upgrader *upgrade.Upgrader, out io.Writer, format string) error {
-	if format != "table" && format != "json" {
-		return program.UsageErrorf("flag --output %q: only table and json are known", format)
-	}
 	status, err := upgrader.Status(ctx)
 	if err != nil {
 		return err
 	}
-	if format == "json" {
-		return printJSON(out, status)
-	}
-	_, err = fmt.Fprintf(out, "%s\n%s", status, status.Table())
-	return err
+	return printAs(out, format, status, func() error {
+		_, err := fmt.Fprintf(out, "%s\n%s", status, status.Table())
+		return err
+	})
 }
 
 func pauseCommand() *cobra.Command {

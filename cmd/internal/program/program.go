@@ -86,12 +86,28 @@ func checkArguments(command *cobra.Command) {
 // Help prints a command's help.
 func Help(command *cobra.Command, _ []string) error { return command.Help() }
 
-// NoArguments refuses arguments.
+// NoArguments refuses arguments. It names the flag that such an argument is likely meant for.
 func NoArguments(command *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("%q takes no arguments, not %q", command.CommandPath(), args[0])
+	if len(args) == 0 {
+		return nil
 	}
-	return nil
+	for _, name := range []string{"namespace", "machines"} {
+		if flag := command.Flags().Lookup(name); flag != nil && !flag.Changed {
+			return fmt.Errorf("%q takes no arguments, not %q, did you mean %q?", command.CommandPath(), args[0],
+				"--"+name+" "+args[0])
+		}
+	}
+	return fmt.Errorf("%q takes no arguments, not %q", command.CommandPath(), args[0])
+}
+
+// OneArgument refuses any other number of arguments than one, which is described as "the name of one machine".
+func OneArgument(described string) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return nil
+		}
+		return fmt.Errorf("%q takes %s, not %d arguments", command.CommandPath(), described, len(args))
+	}
 }
 
 func unknownCommand(command *cobra.Command, args []string) error {
