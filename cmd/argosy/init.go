@@ -132,8 +132,8 @@ func (r *initRequest) check() error {
 	}
 	for _, fingerprint := range r.accepted {
 		if !fingerprintOfKey.MatchString(fingerprint) {
-			return program.UsageErrorf("flag --accept-host-key %q: give a fingerprint as ssh-keygen -l shows it: SHA256:…",
-				fingerprint)
+			return program.UsageErrorf("flag --accept-host-key %q: give a fingerprint as ssh-keygen -l shows it: "+
+				"SHA256:…", fingerprint)
 		}
 	}
 	if r.namespace == "" {

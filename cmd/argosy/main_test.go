@@ -86,16 +86,16 @@ func TestMistakesEndWithTheirOwnExitCode(t *testing.T) {
 
 func TestUnknownCommandsAreUsageErrors(t *testing.T) {
 	for want, args := range map[string][]string{
-		`unknown command "jion", did you mean "join"?; see "argosy --help"`:                                  {"jion"},
-		`unknown command "shwo", did you mean "show"?`:                                                       {"config", "shwo"},
-		`unknown command "bahs", did you mean "bash"?`:                                                       {"completion", "bahs"},
-		`unknown command "jion", did you mean "join"?`:                                                       {"help", "jion"},
-		`unknown command "shwo", did you mean "show"?; see`:                                                  {"help", "config", "shwo"},
-		`"argosy plan" takes no arguments, not "a", did you mean "--namespace a"?; see "argosy plan --help"`: {"plan", "a"},
-		`"argosy plan" takes no arguments, not "m1", did you mean "--machines m1"?`:                          {"plan", "-n", "a", "m1"},
-		`"argosy status" takes no arguments, not "m1"; see`:                                                  {"status", "-n", "a", "m1"},
-		`"argosy logs" takes the name of one machine, not 0 arguments; see`:                                  {"logs"},
-		`"argosy logs" takes the name of one machine, not 2 arguments; see`:                                  {"logs", "m1", "m2"},
+		`unknown command "jion", did you mean "join"?; see "argosy --help"`:             {"jion"},
+		`unknown command "shwo", did you mean "show"?`:                                  {"config", "shwo"},
+		`unknown command "bahs", did you mean "bash"?`:                                  {"completion", "bahs"},
+		`unknown command "jion", did you mean "join"?`:                                  {"help", "jion"},
+		`unknown command "shwo", did you mean "show"?; see`:                             {"help", "config", "shwo"},
+		`"argosy plan" takes no arguments, not "a", did you mean "--namespace a"?; see`: {"plan", "a"},
+		`"argosy plan" takes no arguments, not "m1", did you mean "--machines m1"?`:     {"plan", "-n", "a", "m1"},
+		`"argosy status" takes no arguments, not "m1"; see`:                             {"status", "-n", "a", "m1"},
+		`"argosy logs" takes the name of one machine, not 0 arguments; see`:             {"logs"},
+		`"argosy logs" takes the name of one machine, not 2 arguments; see`:             {"logs", "m1", "m2"},
 	} {
 		_, code, err := run(t, args...)
 		assert.ErrorContains(t, err, want)

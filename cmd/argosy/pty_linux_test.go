@@ -49,7 +49,9 @@ func TestATerminalShowsStepsAndPlansInALiveTable(t *testing.T) {
 				return text("done"), nil
 			}}, step{"verify", func(func(string)) (fmt.Stringer, error) { return text("is well"), nil }}))
 			_, err := planOn(tty, func(progress operation.Progress) (int, error) {
-				progress.Report(operation.Event{Done: 1, Total: 2, Unit: operation.Machines, Detail: "inspected 1 of 2"})
+				progress.Report(operation.Event{
+					Done: 1, Total: 2, Unit: operation.Machines, Detail: "inspected 1 of 2",
+				})
 				return 0, nil
 			})
 			assert.Check(t, err)

@@ -19,8 +19,8 @@ Every command of ` + "`argosy`" + ` with its flags, for those who work by hand. 
 Exit codes: 0 done, 1 a machine or the cluster failed, 2 the documents or the command line are wrong, an unknown command
 included, 130 ended at once by a second Ctrl-C. A first Ctrl-C stops machines at their next safe point.
 
-On a terminal, progress is a table of the machines or steps at work, drawn anew as they report; in a pipe it is lines. Every
-command has ` + "`--no-color`" + `, and heeds ` + "`NO_COLOR`" + ` in the environment.
+On a terminal, progress is a table of the machines or steps at work, drawn anew as they report; in a pipe it is lines.
+Every command has ` + "`--no-color`" + `, and heeds ` + "`NO_COLOR`" + ` in the environment.
 
 For your shell to complete commands and flags, ` + "`source <(argosy completion bash)`" + `; also for zsh,
 fish and powershell.

@@ -10,7 +10,9 @@ import (
 	"argosy.dev/argosy/pkg/node/spec"
 )
 
-// Measurements are those of the work on one machine. They may be used by several goroutines.
+// Measurements are those of the work on one machine. They may be used by several goroutines. A Recorder does not have
+// them: it sees events alone, while attempts are repeated without one, and the last status of a cancelled operation
+// makes none; and its timeline is bounded, where totals count all.
 type Measurements struct {
 	now func() time.Time
 

@@ -228,6 +228,7 @@ func TestARollbackWaitsWhileItCannotReadTheRequest(t *testing.T) {
 	})
 	_, err := s.rollBack(t, "m1")
 	assert.NilError(t, err)
-	assert.Assert(t, strings.Contains(strings.Join(s.progress, "\n"), "reading whether the rollout is paused"), s.progress)
+	reported := strings.Join(s.progress, "\n")
+	assert.Assert(t, strings.Contains(reported, "reading whether the rollout is paused"), reported)
 	assert.Equal(t, s.stands(t, "m1"), before+" left")
 }

@@ -1,5 +1,5 @@
 // Package tracestest gives tests a receiver of OpenTelemetry spans: the server of OTLP's own module, over HTTP with its
-// own routes and encodings, so that it refuses what a collector would.
+// own routes and encodings, so that it refuses the requests that a collector would.
 package tracestest
 
 import (
@@ -171,7 +171,8 @@ func (r *Receiver) AssertWhole(t *testing.T) {
 		assert.Assert(t, parent != nil, "the parent of %q is missing", span.GetName())
 		assert.DeepEqual(t, parent.GetTraceId(), span.GetTraceId())
 		assert.Assert(t, span.GetStartTimeUnixNano() >= parent.GetStartTimeUnixNano() &&
-			span.GetEndTimeUnixNano() <= parent.GetEndTimeUnixNano(), "%q is not within %q", span.GetName(), parent.GetName())
+			span.GetEndTimeUnixNano() <= parent.GetEndTimeUnixNano(), "%q is not within %q", span.GetName(),
+			parent.GetName())
 	}
 	for _, number := range roots {
 		assert.Equal(t, number, 1, "roots of a trace")

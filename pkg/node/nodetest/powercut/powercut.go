@@ -138,8 +138,8 @@ func (d *Disk) Cut() {
 	assert.Assert(d.t, errno == 0, "shutting down the file system: %v", errno)
 }
 
-// CutAt has the power fail at the nth change of h, and nothing change afterwards, until the returned function is called,
-// which returns whether it came so far, and at which change. stopped is called when the power fails.
+// CutAt has the power fail at the nth change of h, and nothing change afterwards, until the returned function is
+// called, which returns whether it came so far, and at which change. stopped is called when the power fails.
 func (d *Disk) CutAt(h *host.Host, n int, stopped func()) (end func() (cut bool, at host.Change)) {
 	var mu sync.Mutex
 	count := 0
