@@ -17,7 +17,8 @@ import (
 )
 
 // liveTable is a table of the machines or steps at work, at the bottom of a terminal, that is drawn anew as they
-// report: phase, bar, bytes and rate. It moves the cursor and erases below it, as every terminal since the VT100 understands.
+// report: phase, bar, bytes and rate. It moves the cursor and erases below it, as every terminal since the VT100
+// understands.
 type liveTable struct {
 	out  io.Writer
 	size func() (width, height int)

@@ -14,8 +14,8 @@ import (
 )
 
 // terminal shows the progress of machines, and of the steps of a control plane. Where it writes to a terminal, that is
-// a live table, with a line above it for each machine that has ended. Elsewhere it prints one line at each new phase of a
-// machine, and every few seconds of a long one, so that a log stays readable with fifty machines.
+// a live table, with a line above it for each machine that has ended. Elsewhere it prints one line at each new phase of
+// a machine, and every few seconds of a long one, so that a log stays readable with fifty machines.
 type terminal struct {
 	out     io.Writer
 	started time.Time

@@ -183,6 +183,11 @@ func (w *machineUpgrade) rollBack(ctx context.Context) (err error) {
 	if !seen.HasWork() && !drain.Owns(node, cordonOwner) {
 		return nil
 	}
+	return w.drainAndRestore(ctx, seen, node)
+}
+
+// drainAndRestore takes the node out of service, restores its machine, and uncordons it once it serves again.
+func (w *machineUpgrade) drainAndRestore(ctx context.Context, seen join.Inspection, node *corev1.Node) error {
 	if err := w.cordonAndDrain(ctx, seen, node); err != nil {
 		return w.uncordonUntouched(ctx, err)
 	}
