@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 )
 
@@ -106,7 +107,7 @@ func OneArgument(described string) cobra.PositionalArgs {
 		if len(args) == 1 {
 			return nil
 		}
-		return fmt.Errorf("%q takes %s, not %d arguments", command.CommandPath(), described, len(args))
+		return fmt.Errorf("%q takes %s, not %s", command.CommandPath(), described, count.Of(len(args), "argument"))
 	}
 }
 
