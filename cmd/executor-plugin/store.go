@@ -17,8 +17,8 @@ import (
 	"argosy.dev/argosy/pkg/errclass"
 )
 
-// terminationLog is the file from which the kubelet takes a container's termination message.
-const terminationLog = "/dev/termination-log"
+// terminationLog is the flag with the file from which the kubelet takes a container's termination message.
+const terminationLog = "termination-log"
 
 // storeCommand has the commands of Jobs beside a control plane. People use argosy backup and argosy restore.
 func storeCommand() *cobra.Command {
@@ -29,6 +29,7 @@ func storeCommand() *cobra.Command {
 	}
 	command.AddCommand(storeDumpCommand(), storeReadCommand(), storePrepareCommand(), storeLoadCommand(),
 		storeReplaceMemberCommand(), storeMaintainCommand(), storeRunMemberCommand())
+	command.PersistentFlags().String(terminationLog, "/dev/termination-log", "file for the result, where there is one")
 	return command
 }
 
@@ -38,14 +39,14 @@ func printTo(out io.Writer) func(string) {
 }
 
 // writeResult writes the result to the termination message, from which the plugin reads it; outside of a pod it prints.
-func writeResult(out io.Writer, result any) error {
+func writeResult(command *cobra.Command, result any) error {
 	text, err := json.Marshal(result)
 	if err != nil {
 		return fmt.Errorf("encoding the result: %w", err)
 	}
-	file, err := os.OpenFile(terminationLog, os.O_WRONLY, 0)
+	file, err := os.OpenFile(command.Flag(terminationLog).Value.String(), os.O_WRONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		printTo(out)(string(text))
+		printTo(command.OutOrStdout())(string(text))
 		return nil
 	}
 	if err != nil {
@@ -107,7 +108,7 @@ func storeDumpCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return writeResult(command.OutOrStdout(), result)
+			return writeResult(command, result)
 		},
 	}
 	accessFlags(command, &order.Access)
@@ -144,7 +145,7 @@ func storeReadCommand() *cobra.Command {
 				}
 				printTo(command.OutOrStdout())(store.SealedPrefix + sealed)
 			}
-			return writeResult(command.OutOrStdout(), result)
+			return writeResult(command, result)
 		},
 	}
 	from.flags(command)
@@ -174,11 +175,11 @@ func storeReplaceMemberCommand() *cobra.Command {
 		Short: "Remove a member of etcd whose data is lost, and add it anew",
 		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			out := command.OutOrStdout()
-			if err := store.ReplaceMember(command.Context(), access, lost, printTo(out)); err != nil {
+			err := store.ReplaceMember(command.Context(), access, lost, printTo(command.OutOrStdout()))
+			if err != nil {
 				return err
 			}
-			return writeResult(out, store.Maintained{})
+			return writeResult(command, store.Maintained{})
 		},
 	}
 	accessFlags(command, &access)
@@ -199,12 +200,11 @@ func storeMaintainCommand() *cobra.Command {
 		Short: "Defragment etcd where that gives space back, and mend the alarm NOSPACE",
 		Args:  program.NoArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
-			out := command.OutOrStdout()
-			maintained, err := store.Maintain(command.Context(), access, printTo(out))
+			maintained, err := store.Maintain(command.Context(), access, printTo(command.OutOrStdout()))
 			if err != nil {
 				return err
 			}
-			return writeResult(out, maintained)
+			return writeResult(command, maintained)
 		},
 	}
 	accessFlags(command, &access)
@@ -236,7 +236,7 @@ func storeLoadCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return writeResult(command.OutOrStdout(), result)
+			return writeResult(command, result)
 		},
 	}
 	from.flags(command)

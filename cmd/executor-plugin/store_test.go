@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,9 @@ func TestStoreReadPrintsSummaryAndSealedKeys(t *testing.T) {
 	assert.NilError(t, err)
 	reader, err := store.NewReader()
 	assert.NilError(t, err)
-	out, _, err := run(t, "store", "read", "--folder="+folder, "--cluster=team-a", "--seal-for="+reader.Address())
+	read := []string{"store", "read", "--folder=" + folder, "--cluster=team-a", "--seal-for=" + reader.Address()}
+	log := filepath.Join(t.TempDir(), "termination-log")
+	out, _, err := run(t, append(read, "--termination-log="+log)...)
 	assert.NilError(t, err)
 	assert.Assert(t, !bytes.Contains([]byte(out), []byte("very secret")))
 
@@ -39,6 +42,14 @@ func TestStoreReadPrintsSummaryAndSealedKeys(t *testing.T) {
 	assert.Equal(t, result.Archive, name)
 	assert.Equal(t, result.Revision, int64(4711))
 	assert.Equal(t, result.Endpoint, "192.0.2.10:443")
+
+	assert.NilError(t, os.WriteFile(log, nil, 0o600)) // in a pod there is one
+	out, _, err = run(t, append(read, "--termination-log="+log)...)
+	assert.NilError(t, err)
+	assert.Assert(t, !strings.Contains(out, "4711"), out)
+	written, err := os.ReadFile(log)
+	assert.NilError(t, err)
+	assert.Equal(t, string(written), string(lines[1]))
 }
 
 func TestMissingArchiveIsAConfigurationError(t *testing.T) {
