@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -172,9 +173,29 @@ const (
 )
 
 func machineFlag(command *cobra.Command, machines *string) {
-	command.Flags().StringVarP(machines, "machines", "m", "all",
+	*machines = "all"
+	command.Flags().VarP((*machineExpression)(machines), "machines", "m",
 		`machines: "all", names with commas between, or a label selector like zone=a`)
 }
+
+// machineExpression is the value of a flag --machines that is "all" where it is not given. Empty is refused: it comes
+// from a variable of a shell that is not set, and must not mean every machine.
+type machineExpression string
+
+// String implements pflag.Value.
+func (m *machineExpression) String() string { return string(*m) }
+
+// Set implements pflag.Value.
+func (m *machineExpression) Set(expression string) error {
+	if strings.Trim(expression, ", \t") == "" {
+		return errors.New(`it names no machine; leave the flag out for all, or give "all"`)
+	}
+	*m = machineExpression(expression)
+	return nil
+}
+
+// Type implements pflag.Value.
+func (*machineExpression) Type() string { return "string" }
 
 // planPhase is the one phase of a plan.
 const planPhase = "plan"

@@ -94,6 +94,14 @@ func (r *getRequest) check() error {
 	return nil
 }
 
+// place returns where states are looked for.
+func (r *getRequest) place() string {
+	if r.all {
+		return "any namespace"
+	}
+	return fmt.Sprintf("namespace %q", r.location.namespace)
+}
+
 // run prints the states of the clusters that are asked for.
 func (r *getRequest) run(command *cobra.Command, states stateLister, print statePrinter) error {
 	found, err := states.List(command.Context(), r.location.namespace)
@@ -111,7 +119,14 @@ func (r *getRequest) run(command *cobra.Command, states stateLister, print state
 			"cluster is in another namespace", r.location.cluster)
 	}
 	out, format := command.OutOrStdout(), r.output.chosen
-	return printAs(out, format, chosen, func() error { return print(out, chosen, format == "wide") })
+	return printAs(out, format, chosen, func() error {
+		if len(chosen) == 0 {
+			_, err := fmt.Fprintf(command.ErrOrStderr(), "no states of clusters in %s: workflows and the nightly "+
+				"check write them\n", r.place())
+			return err
+		}
+		return print(out, chosen, format == "wide")
+	})
 }
 
 func printClusters(out io.Writer, states []state.State, wide bool) error {

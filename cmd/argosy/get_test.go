@@ -109,3 +109,27 @@ func TestGetRefusesUnclearCommandLines(t *testing.T) {
 	command.SetContext(t.Context())
 	assert.ErrorContains(t, request.run(command, twoClusters(), printClusters), `cluster "c"`)
 }
+
+func TestGetTellsThatThereIsNothing(t *testing.T) {
+	for want, request := range map[string]getRequest{
+		`no states of clusters in namespace "nosuch"`: {location: clusterFlags{namespace: "nosuch"}},
+		"no states of clusters in any namespace":      {all: true},
+	} {
+		var out, told bytes.Buffer
+		command := &cobra.Command{}
+		command.SetContext(t.Context())
+		command.SetOut(&out)
+		command.SetErr(&told)
+		request.output = &outputFormat{chosen: "table"}
+		assert.NilError(t, request.run(command, noClusters{}, printClusters))
+		assert.Assert(t, strings.HasPrefix(told.String(), want), told.String())
+		assert.Equal(t, out.String(), "")
+		request.output.chosen = "json"
+		assert.NilError(t, request.run(command, noClusters{}, printClusters))
+		assert.Equal(t, out.String(), "[]\n", "programs get a list")
+	}
+}
+
+type noClusters struct{}
+
+func (noClusters) List(context.Context, string) ([]state.State, error) { return nil, nil }

@@ -29,6 +29,18 @@ func TestAnUnknownFormatIsRefusedBeforeAnythingIsDone(t *testing.T) {
 	}
 }
 
+// A variable of a shell that is not set must not mean every machine.
+func TestAnEmptyListOfMachinesIsNotAllOfThem(t *testing.T) {
+	for _, command := range []string{"plan", "diff", "join", "reconcile", "upgrade", "images import"} {
+		for _, empty := range []string{"", " ", ", "} {
+			args := append(strings.Fields(command), "--from", "/nowhere", "--cluster", "a", "-m", empty)
+			_, code, err := run(t, args...)
+			assert.ErrorContains(t, err, "it names no machine", command)
+			assert.Equal(t, code, program.ExitConfiguration)
+		}
+	}
+}
+
 // Programs read each list and each status in the two formats that kubectl has.
 func TestEveryTableIsAlsoJSONAndYAML(t *testing.T) {
 	tables := 0
