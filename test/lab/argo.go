@@ -32,8 +32,8 @@ func argoImagesOf(version string) argoImages {
 // defaultArgo is the version of Argo Workflows in a lab that is not told another one.
 const defaultArgo = "v4.1.4"
 
-// argoVersion returns the version of Argo that $ARGOSY_LAB_ARGO asks for, as "4.1", "4.1.4" or "v4.1.4".
-func argoVersion() (string, error) {
+// ArgoVersion returns the version of Argo that $ARGOSY_LAB_ARGO asks for, as "4.1", "4.1.4" or "v4.1.4".
+func ArgoVersion() (string, error) {
 	wanted := os.Getenv("ARGOSY_LAB_ARGO")
 	if wanted == "" {
 		return defaultArgo, nil

@@ -49,7 +49,7 @@ func Open() (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	argo, err := argoVersion()
+	argo, err := ArgoVersion()
 	if err != nil {
 		return nil, err
 	}

@@ -325,13 +325,13 @@ func TestArgosVersionIsASetting(t *testing.T) {
 		"": "v4.1.4", "3.7": "v3.7.18", "v3.7.18": "v3.7.18", "4.1": "v4.1.4", "4": "v4.1.4",
 	} {
 		t.Setenv("ARGOSY_LAB_ARGO", setting)
-		version, err := argoVersion()
+		version, err := ArgoVersion()
 		assert.NilError(t, err)
 		assert.Equal(t, version, want, setting)
 	}
 	for _, setting := range []string{"4.2", "latest", "v4.1.40", "3.7.1"} {
 		t.Setenv("ARGOSY_LAB_ARGO", setting)
-		_, err := argoVersion()
+		_, err := ArgoVersion()
 		assert.ErrorContains(t, err, "the lab can build Argo v3.7.18 and v4.1.4")
 	}
 }
