@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"argosy.dev/argosy/internal/pki"
+	"argosy.dev/argosy/pkg/bundle/components"
 )
 
 const (
@@ -30,8 +31,7 @@ const (
 	adminToken = "0123456789abcdef"
 	namespace  = "team-a"
 
-	serverVersion = "v1.36.5"
-	argoVersion   = "v3.7.18"
+	serverVersion = components.DefaultKubernetes
 )
 
 // api is an API server with etcd. Requests of the test itself do not pass the proxies.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +16,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"argosy.dev/argosy/test/lab"
 )
 
 // root of the repository.
@@ -32,8 +33,8 @@ func (a *api) startArgo() {
 			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		assert.NilError(a.t, err)
 	}
-	argo := filepath.Dir(built(a.t, "argo/"+argoVersion+"-*/workflow-controller"))
-	a.apply("", typesOfArgo(a.t)...)
+	argo := programsOfArgo(a.t)
+	a.apply("", filepath.Join(argo, "crds"))
 	await(a.t, "Argo's types", time.Minute, func() error {
 		served, err := a.client.RESTClient().Get().AbsPath("/apis/argoproj.io/v1alpha1").DoRaw(a.t.Context())
 		if err == nil && !strings.Contains(string(served), `"workflowtasksets/status"`) {
@@ -45,23 +46,19 @@ func (a *api) startArgo() {
 		"metadata": {"name": "workflow-controller-configmap", "namespace": "argo"},
 		"data": {"metricsConfig": "enabled: false\n"}}`)
 	a.apply("", "install/rbac/workflow.yaml", "install/rbac/executor-plugin.yaml",
-		"install/plugin/argosy-executor-plugin-configmap.yaml", "workflows/join.yaml")
+		"install/plugin/argosy-executor-plugin-configmap.yaml", "workflows/join.yaml", "workflows/upgrade.yaml")
 	launch(a.t, a.folder, "workflow-controller", []string{
 		"LEADER_ELECTION_DISABLE=true", "DEFAULT_REQUEUE_TIME=2s", "ARGO_AGENT_PATCH_RATE=2s",
 	}, filepath.Join(argo, "workflow-controller"), "--kubeconfig", a.kubeconfig("controller", apiServer, "argo"),
 		"--executor-image=argoexec", "--executor-plugins", "--loglevel=warn")
 }
 
-// typesOfArgo are the files of its resource definitions as its own installation has them, without schemas.
-func typesOfArgo(t *testing.T) []string {
+// programsOfArgo returns the folder with the programs and the resource definitions of the version that the lab has.
+func programsOfArgo(t testing.TB) string {
 	t.Helper()
-	folder, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-workflows/v3").Output()
+	version, err := lab.ArgoVersion()
 	assert.NilError(t, err)
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(folder)),
-		"manifests/base/crds/minimal/argoproj.io_*.yaml"))
-	assert.NilError(t, err)
-	assert.Assert(t, len(files) > 0, "no types in %s", folder)
-	return files
+	return filepath.Dir(built(t, "argo/"+version+"-*/workflow-controller"))
 }
 
 // submit submits a workflow of a template, as `argo submit --from` does, and returns its name.
@@ -104,6 +101,33 @@ func (a *api) taskSetSize(name string) int {
 	return len(raw)
 }
 
+// approve lets the step that waits for a person go on, as a person does at a terminal, and returns its ID; empty where
+// none waits that is not among those approved before.
+func (a *api) approve(t testing.TB, workflow *wfv1.Workflow, before map[string]bool) string {
+	t.Helper()
+	id := ""
+	for _, node := range workflow.Status.Nodes {
+		if node.Type == wfv1.NodeTypeSuspend && node.Phase == wfv1.NodeRunning && node.TemplateName == "approve" &&
+			!before[node.ID] {
+			id = node.ID
+		}
+	}
+	if id == "" {
+		return ""
+	}
+	only := "--node-field-selector=id=" + id
+	for _, args := range [][]string{
+		{"node", "set", workflow.Name, "--output-parameter=decision=go on", only},
+		{"resume", workflow.Name, only},
+	} {
+		argo := launch(t, a.folder, "argo", []string{"KUBECONFIG=" + a.kubeconfig("argo", apiServer, namespace)},
+			filepath.Join(programsOfArgo(t), "argo"), args...)
+		<-argo.ended
+		assert.Equal(t, argo.command.ProcessState.ExitCode(), 0, argo.tail(5))
+	}
+	return id
+}
+
 // documents applies both documents of a cluster with machines, and the Secrets that they name.
 func (a *api) documents(fleet *fleet, repository string) {
 	a.t.Helper()
@@ -114,14 +138,23 @@ cluster: {kubeconfigSecret: kubeconfig}
 ssh: {secret: login, hostKeys: [%q]}
 bundles: {repository: %q, delivery: pull}
 limits: {concurrency: 50, retryBudget: 5m}
+upgrade:
+  canaries: rack=r00
+  approval: canaries
+  maxUnavailable: 5%%
+  waveSize: 20%%
+  failureBudget: 10%%
+  minReady: 1s
+  nodeGrace: 0s
 machines:
 `, strings.TrimSpace(fleet.server.HostKey()), repository)
 	for _, machine := range fleet.machines {
-		_, _ = fmt.Fprintf(&text, "- {name: %s, address: %s}\n", machine.name, machine.address)
+		_, _ = fmt.Fprintf(&text, "- {name: %s, address: %s, labels: {rack: %s}}\n", machine.name, machine.address,
+			machine.rack)
 	}
 	key, err := os.ReadFile(filepath.Join(a.folder, "login.key"))
 	assert.NilError(a.t, err)
-	vcluster := "privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {image: {tag: " + serverVersion + "}}}}\n"
+	vcluster := "privateNodes: {enabled: true}\ncontrolPlane: {distro: {k8s: {image: {tag: " + oldVersion + "}}}}\n"
 	var all []string
 	for _, object := range []any{
 		&corev1.ConfigMap{

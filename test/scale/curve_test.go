@@ -28,8 +28,10 @@ type sample struct {
 	// TaskSet and Workflow are the sizes of these objects, as they are stored, in KB.
 	TaskSet  float64 `json:"taskSet"`
 	Workflow float64 `json:"workflow"`
-	// Nodes that are Ready.
-	Nodes int `json:"nodes"`
+	// Nodes that exist, that are out of service, and that run the new version.
+	Nodes    int `json:"nodes"`
+	Out      int `json:"out"`
+	Upgraded int `json:"upgraded"`
 }
 
 // event is something that the test did at a moment of the run.
@@ -41,6 +43,7 @@ type event struct {
 // curves are all that was measured in a run.
 type curves struct {
 	Machines int       `json:"machines"`
+	Pods     int       `json:"pods"`
 	Measured string    `json:"measured"`
 	Results  []result  `json:"results"`
 	Events   []event   `json:"events"`
@@ -99,7 +102,9 @@ func (c *curves) follow(t *testing.T, a *api, k *kubelet, n *nodes, name func() 
 					s.Workflow = float64(size) / 1000
 				}
 			}
-			s.Nodes = n.count()
+			n.mu.Lock()
+			s.Nodes, s.Out, s.Upgraded = len(n.byName), n.out, n.upgraded
+			n.mu.Unlock()
 			c.mu.Lock()
 			c.Samples = append(c.Samples, s)
 			c.mu.Unlock()

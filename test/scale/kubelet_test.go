@@ -24,6 +24,9 @@ type kubelet struct {
 	running map[string]*agentPod
 }
 
+// memoryLimit is that which the plugin sets for itself in a container of 256 MiB.
+const memoryLimit = "GOMEMLIMIT=205MiB"
+
 // agentPod is a pod with Argo's agent and our plugin.
 type agentPod struct{ agent, plugin *process }
 
@@ -57,7 +60,7 @@ func (k *kubelet) follow() {
 		case !is:
 			return
 		case change.Type == watch.Deleted:
-			k.stop(pod.Name)
+			k.stop(pod.Name, syscall.SIGTERM)
 		case pod.Status.Phase != corev1.PodRunning && pod.DeletionTimestamp == nil:
 			k.start(pod)
 		}
@@ -77,13 +80,13 @@ func (k *kubelet) start(pod *corev1.Pod) {
 	for _, variable := range pod.Spec.InitContainers[0].Env {
 		environment = append(environment, variable.Name+"="+variable.Value)
 	}
-	argoexec := built(k.t, "argo/"+argoVersion+"-*/argoexec")
+	argoexec := filepath.Join(programsOfArgo(k.t), "argoexec")
 	first := launch(k.t, k.a.folder, "agent-init", environment, argoexec, "agent", "init")
 	<-first.ended
 	program, err := filepath.Abs(filepath.Join(root, "bin", "executor-plugin"))
 	assert.Check(k.t, err)
 	k.running[pod.Name] = &agentPod{
-		plugin: launch(k.t, k.a.folder, "plugin", []string{"POD_NAMESPACE=" + namespace}, program, "serve",
+		plugin: launch(k.t, k.a.folder, "plugin", []string{"POD_NAMESPACE=" + namespace, memoryLimit}, program, "serve",
 			"--kubeconfig", k.a.kubeconfig("plugin", hostAddress, namespace),
 			"--token-file", "/var/run/argo/argosy/token"),
 		agent: launch(k.t, k.a.folder, "agent", environment, argoexec, "agent", "main"),
@@ -96,8 +99,8 @@ func (k *kubelet) start(pod *corev1.Pod) {
 	}
 }
 
-// stop ends the pod's containers.
-func (k *kubelet) stop(name string) {
+// stop ends the pod's containers by a signal.
+func (k *kubelet) stop(name string, signal syscall.Signal) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	pod := k.running[name]
@@ -106,7 +109,26 @@ func (k *kubelet) stop(name string) {
 	}
 	delete(k.running, name)
 	pod.agent.end(syscall.SIGKILL) // the agent ignores SIGTERM
-	pod.plugin.end(syscall.SIGTERM)
+	pod.plugin.end(signal)
+}
+
+// kill ends the pod that runs as a node does that loses its power, and deletes it. It reports whether one ran.
+func (k *kubelet) kill() bool {
+	k.mu.Lock()
+	var name string
+	for running := range k.running {
+		name = running
+	}
+	k.mu.Unlock()
+	if name == "" {
+		return false
+	}
+	k.stop(name, syscall.SIGKILL)
+	zero := int64(0)
+	err := k.a.client.CoreV1().Pods(namespace).Delete(k.t.Context(), name,
+		metav1.DeleteOptions{GracePeriodSeconds: &zero})
+	assert.Check(k.t, err)
+	return true
 }
 
 // plugin returns the plugin's process ID; 0 where none runs.

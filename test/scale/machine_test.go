@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/test/simulated"
 )
@@ -15,14 +16,25 @@ import (
 // phaseTime is how long a simulated machine takes for each phase.
 const phaseTime = 200 * time.Millisecond
 
+// bootTime is how long a simulated machine is away that boots.
+const bootTime = 5 * time.Second
+
 // machine answers as argosy-node would. It is simulated: it has a node in the cluster, and nothing else.
 type machine struct {
-	fleet         *fleet
-	name, address string
+	fleet               *fleet
+	name, address, rack string
+	// fails has every upgrade fail, after which a rollback restores the old version; boots has the first one end with
+	// the machine's power.
+	fails, boots bool
 
 	mu sync.Mutex
-	// version of the kubelet; empty before the join.
-	version string
+	// version of the kubelet; empty before the join. staged is that of the bundle on the machine.
+	version, staged string
+	// old is the version before an upgrade that failed.
+	old string
+	// booted is true where the machine has lost its power, and away when it answers again.
+	booted bool
+	away   time.Time
 	// working is the operation that runs; empty when none does.
 	working string
 	// statuses are the last ones by operation, and changed is closed when one of them changes.
@@ -30,6 +42,8 @@ type machine struct {
 	changed  chan struct{}
 	// began counts the operations that began, by kind.
 	began map[spec.Kind]int
+	// admitted are closed for the operations that may ask the API server.
+	admitted map[string]chan struct{}
 }
 
 // run answers one command of the plugin's.
@@ -52,6 +66,8 @@ func (m *machine) run(session simulated.Session) {
 		}
 	case len(words) > 2 && words[len(words)-3] == "watch":
 		m.watch(last, session, encoder)
+	case len(words) > 2 && words[len(words)-3] == "admit":
+		_ = encoder.Encode(m.admit(last))
 	default:
 		m.fleet.violate("machine %s got a command that it does not know: %.300s", m.name, session.Command)
 	}
@@ -78,10 +94,24 @@ func (m *machine) inspect(question spec.Question) spec.Facts {
 
 // plan returns the phases that an operation would carry out; the caller holds the lock.
 func (m *machine) plan(asked spec.Operation) *spec.Status {
-	plan := &spec.Status{ID: asked.ID, Kind: asked.Kind, Total: len(phases)}
-	for _, name := range phases {
+	wanted := asked.Join.KubernetesVersion
+	joined, arrived := m.version != "", m.version == wanted
+	plan := &spec.Status{ID: asked.ID, Kind: asked.Kind, Total: len(phases[asked.Kind])}
+	for _, name := range phases[asked.Kind] {
 		phase := spec.Phase{Name: name, Outcome: spec.Held, Detail: "as wanted"}
-		if m.version == "" && name != "preflight" {
+		wants := false
+		switch {
+		case name == "preflight":
+		case asked.Kind == spec.KindJoin:
+			wants = !joined
+		case asked.Kind == spec.KindStage || name == "bundle":
+			wants = m.staged != wanted && !arrived
+		case asked.Kind == spec.KindUpgrade:
+			wants = !arrived
+		case asked.Kind == spec.KindRollback:
+			wants = m.old != ""
+		}
+		if wants {
 			phase.Outcome, phase.Detail = spec.Wanted, "will be done"
 		}
 		plan.Phases = append(plan.Phases, phase)
@@ -89,8 +119,16 @@ func (m *machine) plan(asked spec.Operation) *spec.Status {
 	return plan
 }
 
-// phases of a join, in the order in which they run.
-var phases = []string{"preflight", "bundle", "containerd", "kubelet", "kubeadm", "healthy"}
+// joining is the phase in which a join asks the API server.
+const joining = "kubeadm"
+
+// phases of the operations, in the order in which they run.
+var phases = map[spec.Kind][]string{
+	spec.KindJoin:     {"preflight", "bundle", "containerd", "kubelet", joining, "healthy"},
+	spec.KindStage:    {"preflight", "bundle"},
+	spec.KindUpgrade:  {"preflight", "bundle", "backup", "kubeadm", "kubelet", "healthy"},
+	spec.KindRollback: {"preflight", "restore", "healthy"},
+}
 
 // start begins an operation, or attaches to it where it runs.
 func (m *machine) start(operation spec.Operation) spec.Status {
@@ -103,11 +141,12 @@ func (m *machine) start(operation spec.Operation) spec.Status {
 		m.fleet.violate("machine %s was to begin %s while %s runs", m.name, operation.ID, m.working)
 	}
 	m.working = operation.ID
+	m.admitted[operation.ID] = make(chan struct{})
 	m.began[operation.Kind]++
-	m.fleet.began(operation.Kind)
+	m.fleet.began(string(operation.Kind))
 	status := spec.Status{
 		ID: operation.ID, Kind: operation.Kind, Cluster: operation.Cluster, Machine: m.name, State: spec.Running,
-		Total: len(phases), Started: time.Now(),
+		Total: len(phases[operation.Kind]), Started: time.Now(),
 	}
 	m.set(status)
 	go m.work(operation, status)
@@ -125,15 +164,28 @@ func (m *machine) set(status spec.Status) {
 
 // work carries an operation out, a phase at a time.
 func (m *machine) work(operation spec.Operation, status spec.Status) {
-	defer m.fleet.ended(operation.Kind)
-	for i, name := range phases {
+	defer m.fleet.ended(string(operation.Kind))
+	for i, name := range phases[operation.Kind] {
 		m.mu.Lock()
 		status.Phase, status.Index, status.Message = name, i+1, "working"
 		m.set(status)
 		m.mu.Unlock()
+		if operation.Admission && name == joining {
+			m.awaitAdmission(status)
+		}
+		leave := m.enter(operation, name)
 		time.Sleep(phaseTime)
-		if name == "kubeadm" {
-			m.register(operation.Join.KubernetesVersion)
+		if m.boots && !m.booted && operation.Kind == spec.KindUpgrade && name == "kubelet" {
+			m.boot(status)
+			return
+		}
+		err := m.carryOut(operation, name)
+		leave()
+		if err != nil {
+			status.State, status.Finished = spec.Failed, time.Now()
+			status.Error = err
+			m.end(status)
+			return
 		}
 		status.Phases = append(status.Phases, spec.Phase{
 			Name: name, Outcome: spec.Applied, Detail: "done", Seconds: phaseTime.Seconds(),
@@ -144,6 +196,41 @@ func (m *machine) work(operation spec.Operation, status spec.Status) {
 	m.end(status)
 }
 
+// awaitAdmission returns when the plugin has admitted the operation to the API server.
+func (m *machine) awaitAdmission(status spec.Status) {
+	status.AwaitsAdmission = true
+	m.mu.Lock()
+	admitted := m.admitted[status.ID]
+	m.set(status)
+	m.mu.Unlock()
+	<-admitted
+	status.AwaitsAdmission = false
+	m.mu.Lock()
+	m.set(status)
+	m.mu.Unlock()
+}
+
+// enter counts a join that asks the API server, until it leaves that phase.
+func (m *machine) enter(operation spec.Operation, phase string) (leave func()) {
+	if operation.Kind != spec.KindJoin || phase != joining {
+		return func() {}
+	}
+	m.fleet.began(joining)
+	return func() { m.fleet.ended(joining) }
+}
+
+// admit lets an operation ask the API server.
+func (m *machine) admit(id string) spec.Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	select {
+	case <-m.admitted[id]:
+	default:
+		close(m.admitted[id])
+	}
+	return m.statuses[id]
+}
+
 func (m *machine) end(status spec.Status) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -151,12 +238,61 @@ func (m *machine) end(status spec.Status) {
 	m.set(status)
 }
 
-// register makes the machine a node.
-func (m *machine) register(version string) {
+// carryOut does in the cluster what a phase does there.
+func (m *machine) carryOut(operation spec.Operation, phase string) *spec.Error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.version = version
-	m.fleet.register(m)
+	switch wanted := operation.Join.KubernetesVersion; {
+	case phase == "bundle":
+		m.staged = wanted
+	case operation.Kind == spec.KindJoin && phase == joining:
+		m.version = wanted
+		m.fleet.register(m, wanted)
+	case operation.Kind == spec.KindUpgrade && phase == "kubelet" && m.fails:
+		m.old, m.version = m.version, wanted
+		m.fleet.report(m, wanted, false)
+		return &spec.Error{
+			Class: errclass.Permanent, Phase: phase, Message: "kubelet did not start within 1m0s",
+			Hint: "journalctl -u kubelet", Tail: []string{"exit status 1"},
+		}
+	case operation.Kind == spec.KindUpgrade && phase == "kubelet":
+		m.version = wanted
+		m.fleet.report(m, wanted, true)
+	case operation.Kind == spec.KindRollback && phase == "restore":
+		m.version, m.old = m.old, ""
+		m.fleet.report(m, m.version, true)
+	}
+	return nil
+}
+
+// boot ends an operation with the machine's power, which is there again after a while. Then the operation has failed,
+// since its unit is gone.
+func (m *machine) boot(status spec.Status) {
+	m.mu.Lock()
+	m.booted, m.working = true, ""
+	m.away = time.Now().Add(bootTime)
+	m.fleet.report(m, m.version, false)
+	m.mu.Unlock()
+	m.fleet.server.Cut(m.address)
+	time.Sleep(bootTime)
+	m.mu.Lock()
+	m.fleet.report(m, m.version, true)
+	m.mu.Unlock()
+	status.State, status.Finished = spec.Failed, time.Now()
+	status.Message = "the operation's unit ended without a result"
+	status.Error = &spec.Error{Class: errclass.Transient, Phase: status.Phase, Message: status.Message}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.working == "" {
+		m.set(status)
+	}
+}
+
+// answers reports whether the machine is not away.
+func (m *machine) answers() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().After(m.away)
 }
 
 // watch shows an operation's status and its changes until it is final, or the client has left.

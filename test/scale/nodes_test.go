@@ -1,6 +1,7 @@
 package scale
 
 import (
+	"encoding/json"
 	"sync"
 	"testing"
 	"time"
@@ -9,21 +10,24 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
-	"argosy.dev/argosy/pkg/join"
+	"argosy.dev/argosy/pkg/drain"
+	"argosy.dev/argosy/pkg/upgrade"
 )
 
-// nodes follows every change of every node.
+// nodes follows every change of every node, and notes each after which more are out of service than allowed.
 type nodes struct {
 	fleet *fleet
+	limit int
 
-	mu    sync.Mutex
-	ready map[string]bool
+	mu     sync.Mutex
+	byName map[string]*corev1.Node
+	// out, cordoned and upgraded count nodes as they are now; most is the highest number of out so far.
+	out, cordoned, upgraded, most int
 }
 
-// followNodes follows nodes until the test ends.
-func followNodes(t *testing.T, f *fleet) *nodes {
-	t.Helper()
-	n := &nodes{fleet: f, ready: map[string]bool{}}
+// followNodes follows nodes until the test ends. As many as limit may be out of service.
+func followNodes(t *testing.T, f *fleet, limit int) *nodes {
+	n := &nodes{fleet: f, limit: limit, byName: map[string]*corev1.Node{}}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -63,26 +67,47 @@ func (n *nodes) follow(t *testing.T) {
 	}
 }
 
-// take notes a node as it is now. One that was Ready stays so, and is never cordoned.
+// take counts a node as it is now.
 func (n *nodes) take(node *corev1.Node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	ready := join.ReadyCondition(node).Status == corev1.ConditionTrue
-	if n.ready[node.Name] && !ready || node.Spec.Unschedulable {
-		n.fleet.violate("node %s is out of service after a join", node.Name)
+	n.count(n.byName[node.Name], -1)
+	n.byName[node.Name] = node
+	n.count(node, 1)
+	if n.most = max(n.most, n.out); n.out > n.limit {
+		n.fleet.violate("%d nodes are out of service after a change of %s, and %d may be", n.out, node.Name, n.limit)
 	}
-	n.ready[node.Name] = ready
 }
 
-// count returns how many nodes are Ready.
-func (n *nodes) count() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	number := 0
-	for _, ready := range n.ready {
-		if ready {
-			number++
+func (n *nodes) count(node *corev1.Node, by int) {
+	if node == nil {
+		return
+	}
+	if outOfService(node) {
+		n.out += by
+	}
+	if node.Spec.Unschedulable {
+		n.cordoned += by
+	}
+	if node.Status.NodeInfo.KubeletVersion == newVersion {
+		n.upgraded += by
+	}
+}
+
+// outOfService reports whether a node is cordoned by the upgrade of its machine, or at work in it, or not Ready. Before
+// its kubelet's first report it is a node that joins.
+func outOfService(node *corev1.Node) bool {
+	var noted struct {
+		State string `json:"state"`
+	}
+	_ = json.Unmarshal([]byte(node.Annotations[upgrade.Annotation]), &noted)
+	if noted.State == "working" || node.Spec.Unschedulable && drain.Owns(node, "upgrade") {
+		return true
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
+			return true
 		}
 	}
-	return number
+	return false
 }
