@@ -24,8 +24,13 @@ const (
 	pluginConfigMap = "argosy-executor-plugin"
 	pluginAccount   = "argosy-executor-plugin"
 	workflowAccount = "argosy-workflow"
-	joinTemplate    = "join"
 )
+
+// templates are the WorkflowTemplates in workflows/.
+var templates = []string{
+	"backup", "deprovision", "import-images", "join", "kubeconfig", "provision", "reconcile", "remove", "reset",
+	"restore", "rollback", "upgrade",
+}
 
 // Check is the result of one check.
 type Check struct {
@@ -47,7 +52,7 @@ func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interf
 		{"plugin ConfigMap", plugin(ctx, client, namespace)},
 		{"service account " + pluginAccount, account(ctx, client, namespace, pluginAccount)},
 		{"service account " + workflowAccount, account(ctx, client, namespace, workflowAccount)},
-		{"WorkflowTemplate " + joinTemplate, template(ctx, argo, namespace)},
+		{"WorkflowTemplates", missingTemplates(ctx, argo, namespace)},
 		{"controller found", missingController(controllers, controller)},
 	}
 	for i := range controllers {
@@ -96,12 +101,21 @@ func notInstalled(err error, namespace string) string {
 	return fmt.Sprintf("%v; apply install/ to namespace %s", err, namespace)
 }
 
-func template(ctx context.Context, argo versioned.Interface, namespace string) string {
-	if _, err := argo.ArgoprojV1alpha1().WorkflowTemplates(namespace).Get(ctx, joinTemplate,
-		metav1.GetOptions{}); err != nil {
+// missingTemplates names the templates that are not there, which an installation of an older release lacks as well.
+func missingTemplates(ctx context.Context, argo versioned.Interface, namespace string) string {
+	list, err := argo.ArgoprojV1alpha1().WorkflowTemplates(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
 		return notInstalled(err, namespace)
 	}
-	return ""
+	missing := slices.Clone(templates)
+	for i := range list.Items {
+		missing = slices.DeleteFunc(missing, func(name string) bool { return name == list.Items[i].Name })
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s not found; apply install/ of this release to namespace %s, or upgrade the chart",
+		strings.Join(missing, ", "), namespace)
 }
 
 // findControllers returns Argo's workflow controllers that may serve a namespace, or the one that is asked for. They

@@ -2,6 +2,8 @@ package doctor_test
 
 import (
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,7 +75,7 @@ func without(missing string) func(string, runtime.Object) runtime.Object {
 }
 
 // problems runs the checks and returns the problems, one a line. mayWrite is whether the controller may write the
-// status of task sets, template whether WorkflowTemplate join is there.
+// status of task sets, template whether the templates are there.
 func problems(t *testing.T, objects []runtime.Object, mayWrite, template bool) string {
 	t.Helper()
 	return problemsOf(t, objects, "", template, func(user string) bool {
@@ -98,7 +100,7 @@ func problemsOf(t *testing.T, objects []runtime.Object, controller string, templ
 		})
 	argo := argofake.NewSimpleClientset()
 	if template {
-		argo = argofake.NewSimpleClientset(&wfv1.WorkflowTemplate{ObjectMeta: meta("join")})
+		argo = argofake.NewSimpleClientset(installedTemplates(t)...)
 	}
 	checks, err := doctor.Run(t.Context(), client, argo, namespace, controller)
 	assert.NilError(t, err)
@@ -109,6 +111,34 @@ func problemsOf(t *testing.T, objects []runtime.Object, controller string, templ
 		}
 	}
 	return text.String()
+}
+
+// installedTemplates returns the templates of workflows/, by the names of their files.
+func installedTemplates(t *testing.T) []runtime.Object {
+	t.Helper()
+	files, err := filepath.Glob("../../workflows/*.yaml")
+	assert.NilError(t, err)
+	var found []runtime.Object
+	for _, file := range files {
+		if name := strings.TrimSuffix(filepath.Base(file), ".yaml"); name != "kustomization" {
+			found = append(found, &wfv1.WorkflowTemplate{ObjectMeta: meta(name)})
+		}
+	}
+	return found
+}
+
+func TestTemplatesOfANewerReleaseAreMissed(t *testing.T) {
+	installed := installedTemplates(t)
+	older := slices.DeleteFunc(installed, func(object runtime.Object) bool {
+		return object.(*wfv1.WorkflowTemplate).Name == "rollback"
+	})
+	checks, err := doctor.Run(t.Context(), fake.NewClientset(whole(without("controller"))...),
+		argofake.NewSimpleClientset(older...), namespace, "")
+	assert.NilError(t, err)
+	assert.Assert(t, slices.Contains(checks, doctor.Check{
+		Name:    "WorkflowTemplates",
+		Problem: "rollback not found; apply install/ of this release to namespace team-a, or upgrade the chart",
+	}))
 }
 
 func TestACompleteInstallationHasNoProblems(t *testing.T) {
@@ -126,7 +156,10 @@ func TestEachMissingPartIsReportedWithTheWayOut(t *testing.T) {
 		{"no plugin", whole(without("plugin")), true, true, "apply install/ to namespace team-a"},
 		{"no service accounts", whole(without("account")), true, true, "service account argosy-workflow"},
 		{"no tokens", whole(without("token")), true, true, "argosy-workflow.service-account-token"},
-		{"no template", whole(without("")), true, false, "WorkflowTemplate join"},
+		{
+			"no template", whole(without("")), true, false, "backup, deprovision, import-images, join, kubeconfig, " +
+				"provision, reconcile, remove, reset, restore, rollback, upgrade not found; apply install/",
+		},
 		{"no controller", whole(without("controller")), true, true, "install Argo Workflows 3.7 or newer"},
 		{"a controller without the rule", whole(without("")), false, true, "apply install/argo"},
 		{"a controller without plugins", whole(func(_ string, object runtime.Object) runtime.Object {

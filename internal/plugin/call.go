@@ -34,6 +34,8 @@ type Call struct {
 	Attempt string
 
 	inputs map[string]json.RawMessage
+	// declared has the names of the template's outputs.
+	declared []string
 }
 
 // NewCall decodes the object below the key "argosy" into a call.
@@ -71,7 +73,7 @@ func (c Call) Decode(into any) error {
 		return fmt.Errorf("encoding the inputs of step %q: %w", c.Step, err)
 	}
 	if err := unmarshalStrict(data, into); err != nil {
-		return fmt.Errorf("decoding the inputs of step %q: %w", c.Step, err)
+		return fmt.Errorf("decoding the inputs of step %q: %w; %s", c.Step, err, otherRelease)
 	}
 	return nil
 }
@@ -106,12 +108,18 @@ func (c Call) attributes() []any {
 type request struct {
 	Workflow *executor.Workflow `json:"workflow"`
 	Template *struct {
-		Name   string       `json:"name"`
-		Plugin *wfv1.Plugin `json:"plugin"`
+		Name    string       `json:"name"`
+		Plugin  *wfv1.Plugin `json:"plugin"`
+		Outputs struct {
+			Parameters []struct {
+				Name string `json:"name"`
+			} `json:"parameters"`
+		} `json:"outputs"`
 	} `json:"template"`
 }
 
-// decodeCall decodes the body of a request. ours is false when the step belongs to another plugin.
+// decodeCall decodes the body of a request. ours is false when the step belongs to another plugin. Where the plugin
+// object cannot be decoded, the call has at least the outputs that the template declares.
 func decodeCall(body []byte) (call Call, ours bool, err error) {
 	var asked request
 	if err := json.Unmarshal(body, &asked); err != nil {
@@ -133,6 +141,9 @@ func decodeCall(body []byte) (call Call, ours bool, err error) {
 	meta := asked.Workflow.ObjectMeta
 	call, err = NewCall(Workflow{Name: meta.Name, Namespace: meta.Namespace, UID: meta.UID}, asked.Template.Name,
 		object)
+	for _, output := range asked.Template.Outputs.Parameters {
+		call.declared = append(call.declared, output.Name)
+	}
 	return call, err == nil, err
 }
 

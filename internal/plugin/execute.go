@@ -66,17 +66,18 @@ func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor
 	call, ours, err := decodeCall(body)
 	if err != nil {
 		s.log.Warn("call cannot be read", "error", err.Error())
-		return s.terminal(unknownStep, failed(nil, err.Error())), undelivered
+		return s.terminal(unknownStep, failed(call.declared, err.Error())), undelivered
 	}
 	if !ours {
 		return executor.ExecuteTemplateReply{}, undelivered
 	}
+	outputs = call.declared
 	step, err := s.steps.find(call.Step)
 	if err != nil {
 		s.log.With(call.attributes()...).Warn("call refused", "error", err.Error())
-		return s.terminal(unknownStep, failed(nil, err.Error())), undelivered
+		return s.terminal(unknownStep, failed(outputs, err.Error())), undelivered
 	}
-	outputs = step.Outputs()
+	outputs = allOutputs(step, call)
 	execution, err := prepare(step, call)
 	if err != nil {
 		s.log.With(call.attributes()...).Warn("call refused", "error", err.Error())
@@ -90,6 +91,9 @@ func prepare(step Step, call Call) (Execution, error) {
 	if call.Node == "" {
 		return Execution{}, fmt.Errorf(`step %q is called without a node: set node: "{{node.name}}" in the `+
 			"template's plugin object", call.Step)
+	}
+	if err := checkDeclared(step, call); err != nil {
+		return Execution{}, err
 	}
 	execution, err := step.Prepare(call)
 	if err != nil {

@@ -116,5 +116,5 @@ func (r registry) find(name string) (Step, error) {
 		return nil, fmt.Errorf("the template's plugin object names no step: set \"step\" to one of %s",
 			strings.Join(known, ", "))
 	}
-	return nil, fmt.Errorf("unknown step %q: this plugin knows %s", name, strings.Join(known, ", "))
+	return nil, fmt.Errorf("unknown step %q: this plugin knows %s; %s", name, strings.Join(known, ", "), otherRelease)
 }
