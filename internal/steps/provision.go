@@ -29,6 +29,17 @@ func provisionExecution(env *Env, call plugin.Call, in provisionInput,
 	}
 }
 
+// provisionPart is provisionExecution of a part that needs only the cluster.
+func provisionPart(env *Env, call plugin.Call,
+	run func(context.Context, *controlplane.Provisioner, func(string)) (plugin.Result, error),
+) (plugin.Execution, error) {
+	var in provisionInput
+	if err := call.Decode(&in); err != nil {
+		return plugin.Execution{}, err
+	}
+	return provisionExecution(env, call, in, run), nil
+}
+
 // provisionInput holds the inputs of the parts of a provision that need only the cluster.
 type provisionInput struct {
 	Cluster string `json:"cluster"`
@@ -43,16 +54,12 @@ func (provisionValidateStep) Name() string      { return "provision-validate" }
 func (provisionValidateStep) Outputs() []string { return nil }
 
 func (s provisionValidateStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	var in provisionInput
-	if err := call.Decode(&in); err != nil {
-		return plugin.Execution{}, err
-	}
-	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
+	return provisionPart(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
 		report func(string),
 	) (plugin.Result, error) {
 		message, err := p.Validate(ctx, report)
 		return plugin.Result{Phase: plugin.Succeeded, Message: message}, err
-	}), nil
+	})
 }
 
 // provisionControlPlaneStep provisions the control plane.
@@ -97,15 +104,11 @@ func (provisionAddonsStep) Name() string      { return "provision-addons" }
 func (provisionAddonsStep) Outputs() []string { return []string{"report"} }
 
 func (s provisionAddonsStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	var in provisionInput
-	if err := call.Decode(&in); err != nil {
-		return plugin.Execution{}, err
-	}
-	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
+	return provisionPart(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
 		report func(string),
 	) (plugin.Result, error) {
 		return reported(p.SetAddons(ctx, report))
-	}), nil
+	})
 }
 
 // provisionVerifyStep checks the whole cluster as its users will see it.
@@ -115,20 +118,16 @@ func (provisionVerifyStep) Name() string      { return "provision-verify" }
 func (provisionVerifyStep) Outputs() []string { return []string{"report"} }
 
 func (s provisionVerifyStep) Prepare(call plugin.Call) (plugin.Execution, error) {
-	var in provisionInput
-	if err := call.Decode(&in); err != nil {
-		return plugin.Execution{}, err
-	}
-	return provisionExecution(s.env, call, in, func(ctx context.Context, p *controlplane.Provisioner,
+	return provisionPart(s.env, call, func(ctx context.Context, p *controlplane.Provisioner,
 		report func(string),
 	) (plugin.Result, error) {
 		health, err := p.Verify(ctx, report)
 		if err == nil {
-			s.env.record(call, in.Cluster, described(p.Cluster.Cluster, health.Version),
+			s.env.record(call, p.Cluster.Name, described(p.Cluster.Cluster, health.Version),
 				state.CertificateEnds(state.CertificateControlPlane, health.CertificatesEnd))
 		}
 		return reported(health, err)
-	}), nil
+	})
 }
 
 // reported answers a step whose only output is its report.
