@@ -26,6 +26,9 @@ import (
 type Drainer struct {
 	Client kubernetes.Interface
 	Policy config.Drain
+	// Answers is shared by the preflights of many nodes at one moment, so that alike pods are tried once. Nil tries
+	// each pod.
+	Answers *Answers
 }
 
 const (
@@ -132,6 +135,9 @@ func exceptOwnPods(pod corev1.Pod) kubedrain.PodDeleteStatus {
 
 // canEvict refuses a cluster in which kubectl's drain would delete pods instead.
 func (d Drainer) canEvict() error {
+	if d.Answers.canEvict() {
+		return nil
+	}
 	version, err := kubedrain.CheckEvictionSupport(d.Client)
 	if err != nil {
 		return fmt.Errorf("asking the API server whether it evicts pods: %w", apply.Classify(err))
@@ -140,6 +146,7 @@ func (d Drainer) canEvict() error {
 		return errclass.With(errclass.Permanent, errors.New("the API server has no evictions of policy/v1, and a "+
 			"drain deletes no pods instead; drain the node by hand, or turn drain off"))
 	}
+	d.Answers.setCanEvict()
 	return nil
 }
 

@@ -66,7 +66,8 @@ func podOf(pod corev1.Pod) Pod {
 }
 
 // Preflight tries the eviction of each pod of a node without doing it, by dry run in the API server, so that admission
-// and budgets answer as they will. volumes are those that Volumes listed. It changes nothing.
+// and budgets answer as they will. volumes are those that Volumes listed. It changes nothing. With d.Answers, a pod is
+// not tried where one like it was allowed to be evicted.
 func (d Drainer) Preflight(ctx context.Context, node *corev1.Node, volumes []corev1.PersistentVolume) (Preflight,
 	error,
 ) {
@@ -125,13 +126,19 @@ func (d Drainer) tryEvictions(ctx context.Context, pods []corev1.Pod) (tried, ne
 //	anything else                                can never be evicted
 func (d Drainer) tryEviction(ctx context.Context, pod corev1.Pod) (tried Pod, never bool, err error) {
 	tried = podOf(pod)
+	if d.Answers.allow(pod) {
+		return tried, false, nil
+	}
 	limited, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	helper := d.helper(limited)
 	helper.DryRunStrategy = cmdutil.DryRunServer
 	refusal := helper.EvictPod(pod, policyv1.SchemeGroupVersion)
 	switch {
-	case refusal == nil, apierrors.IsNotFound(refusal), apierrors.IsConflict(refusal), terminating(refusal):
+	case refusal == nil:
+		d.Answers.allowed(pod)
+		return tried, false, nil
+	case apierrors.IsNotFound(refusal), apierrors.IsConflict(refusal), terminating(refusal):
 		return tried, false, nil
 	case apierrors.IsTooManyRequests(refusal), undecided(refusal):
 	case ctx.Err() == nil && limited.Err() != nil:

@@ -2,6 +2,7 @@ package drain_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,4 +82,42 @@ func TestVolumesThatLieOnTheMachineAreNamed(t *testing.T) {
 	assert.NilError(t, err)
 	assert.DeepEqual(t, found.Volumes, []drain.Volume{{Name: "here", Claim: "default/claim-of-here"}})
 	assert.Equal(t, drain.Names(found.Volumes), "default/claim-of-here")
+}
+
+func TestAlikePodsOfAPlanAreTriedOnce(t *testing.T) {
+	answers := &drain.Answers{}
+	first := newCluster(pod("web-1"))
+	_, err := drain.Drainer{Client: first, Policy: policy(), Answers: answers}.Preflight(t.Context(), n1(), nil)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, first.tried, []string{"web-1"})
+
+	next := newCluster(
+		pod("web-2"), pod("web-3", unready), pod("other", ownedBy("ReplicaSet", "other")),
+		pod("apart", func(p *corev1.Pod) { p.Labels["app"] = "apart" }),
+		pod("noted", func(p *corev1.Pod) { p.Annotations = map[string]string{"keep": "true"} }),
+		pod("pending", func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending }),
+		pod("elsewhere", func(p *corev1.Pod) { p.Namespace = "elsewhere" }),
+	)
+	found, err := drain.Drainer{Client: next, Policy: policy(), Answers: answers}.Preflight(t.Context(), n1(), nil)
+	assert.NilError(t, err)
+	assert.Equal(t, len(found.Pods), 7)
+	slices.Sort(next.tried)
+	assert.DeepEqual(t, next.tried, []string{"apart", "elsewhere", "noted", "other", "pending", "web-3"})
+}
+
+// A pod without a controller may be the only one of its kind.
+func TestPodsWithoutControllersAndRefusedOnesAreEachTried(t *testing.T) {
+	c := newCluster(deployment(), budget("web"), pod("web-1"), pod("debug", alone))
+	c.answer = refuses("web-1")
+	d := drain.Drainer{Client: c, Policy: policy(), Answers: &drain.Answers{}}
+	for range 2 {
+		found, err := d.Preflight(t.Context(), n1(), nil)
+		assert.NilError(t, err)
+		assert.Equal(t, found.Pods[1].Blocked, "PDB web allows none: 1 healthy, 1 needed")
+	}
+	assert.DeepEqual(t, c.tried, []string{"debug", "debug"})
+}
+
+func unready(p *corev1.Pod) {
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}}
 }

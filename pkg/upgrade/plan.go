@@ -132,9 +132,10 @@ func (u *Upgrader) entries(ctx context.Context, preview Preview, nodes map[strin
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(planParallel)
 	done := make(chan struct{}, work)
+	answers := &drain.Answers{}
 	for i := range entries[:work] {
 		group.Go(func() error {
-			u.inspect(ctx, &entries[i], preview, nodes[entries[i].Node])
+			u.inspect(ctx, &entries[i], preview, nodes[entries[i].Node], answers)
 			done <- struct{}{}
 			count := int64(len(done))
 			progress.Report(operation.Event{
@@ -156,8 +157,10 @@ func (u *Upgrader) entry(name, wave string, nodes map[string]*corev1.Node) Entry
 	return entry
 }
 
-// inspect inspects one machine and the pods of its node.
-func (u *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, node *corev1.Node) {
+// inspect inspects one machine and the pods of its node. answers are shared by all machines of the plan.
+func (u *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, node *corev1.Node,
+	answers *drain.Answers,
+) {
 	machine, _ := u.Cluster.Machine(entry.Machine)
 	refuse := func(err error) {
 		entry.Refused = true
@@ -177,7 +180,7 @@ func (u *Upgrader) inspect(ctx context.Context, entry *Entry, preview Preview, n
 		entry.Reasons = append(entry.Reasons, "its pods stay")
 		return
 	}
-	with := drain.Drainer{Client: u.Target.Client, Policy: u.Cluster.Fleet.Drain}
+	with := drain.Drainer{Client: u.Target.Client, Policy: u.Cluster.Fleet.Drain, Answers: answers}
 	pods, err := with.Preflight(ctx, node, nil)
 	if err != nil {
 		refuse(err)
