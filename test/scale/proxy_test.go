@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +31,8 @@ type proxy struct {
 
 	mu     sync.Mutex
 	server *http.Server
+	// byKind counts requests by method and resource, as "POST pods/eviction".
+	byKind map[string]int
 }
 
 // newProxy serves on an address, with a certificate by the authority that the API server's is of.
@@ -42,16 +48,58 @@ func newProxy(t *testing.T, address, target string, authority []byte, certificat
 		TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 100,
 	}
 	reverse.ErrorLog = log.New(io.Discard, "", 0)
-	p := &proxy{address: address, config: &tls.Config{
+	p := &proxy{address: address, byKind: map[string]int{}, config: &tls.Config{
 		Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"},
 	}}
 	p.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.requests.Add(1)
+		p.count(r)
 		reverse.ServeHTTP(w, r)
 	})
 	p.open(t)
 	t.Cleanup(p.close)
 	return p
+}
+
+func (p *proxy) count(r *http.Request) {
+	words := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	words = words[min(len(words), 2):] // api/v1
+	if len(words) > 0 && strings.HasPrefix(r.URL.Path, "/apis/") {
+		words = words[1:]
+	}
+	if len(words) > 2 && words[0] == "namespaces" {
+		words = words[2:]
+	}
+	kind := r.Method + " (discovery)"
+	switch {
+	case len(words) == 1 && r.Method == http.MethodGet && r.URL.Query().Get("watch") != "":
+		kind = "WATCH " + words[0]
+	case len(words) == 1 && r.Method == http.MethodGet:
+		kind = "LIST " + words[0]
+	case len(words) == 3:
+		kind = r.Method + " " + words[0] + "/" + words[2]
+	case len(words) > 0:
+		kind = r.Method + " " + words[0]
+	}
+	if strings.Contains(r.URL.RawQuery, "dryRun") {
+		kind += " dry run"
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.byKind[kind]++
+}
+
+// counts returns the requests since the last call, by method and resource, those of which there are most first.
+func (p *proxy) counts() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kinds := slices.SortedFunc(maps.Keys(p.byKind), func(a, b string) int { return p.byKind[b] - p.byKind[a] })
+	var all []string
+	for _, kind := range kinds[:min(len(kinds), 12)] {
+		all = append(all, fmt.Sprintf("%d %s", p.byKind[kind], kind))
+	}
+	p.byKind = map[string]int{}
+	return strings.Join(all, ", ")
 }
 
 func (p *proxy) open(t testing.TB) {

@@ -171,6 +171,7 @@ func (p *proof) measure(verb string, workflow *wfv1.Workflow, since float64) {
 	c := p.curves
 	c.result(p.t, verb+": plan, as Argo saw it", took(workflow, "plan"), "s", 15*float64(p.machines)/1000)
 	c.result(p.t, verb+": all", c.at()-since, "s", 0)
+	p.t.Logf("%s: requests to the cluster: %s", verb, p.a.cluster.counts())
 	const mib = 1048.576 // in KB
 	for _, one := range []struct {
 		name, unit string
