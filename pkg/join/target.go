@@ -9,8 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/pager"
 
 	"argosy.dev/argosy/internal/apply"
 	"argosy.dev/argosy/internal/restconfig"
@@ -196,15 +198,26 @@ func cgroupDriverOf(kubelet *corev1.ConfigMap) (string, error) {
 	return wanted.CgroupDriver, nil
 }
 
-// Nodes lists the nodes of the cluster, whose name is for errors, and returns them by name.
+// nodesPerPage bounds how many nodes are in memory with the names of their images, some 20 KB each.
+const nodesPerPage = 100
+
+// Nodes lists the nodes of the cluster, whose name is for errors, and returns them by name, without their images.
 func (t *Target) Nodes(ctx context.Context, cluster string) (map[string]*corev1.Node, error) {
-	list, err := t.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	pages := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return t.Client.CoreV1().Nodes().List(ctx, options)
+	})
+	pages.PageSize, pages.PageBufferSize = nodesPerPage, 0
+	byName := map[string]*corev1.Node{}
+	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		if node, ok := object.(*corev1.Node); ok {
+			kept := *node // the page, of which the object is a part, shall be freed
+			kept.Status.Images = nil
+			byName[kept.Name] = &kept
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the nodes of cluster %q: %w", cluster, apply.Classify(err))
-	}
-	byName := make(map[string]*corev1.Node, len(list.Items))
-	for i := range list.Items {
-		byName[list.Items[i].Name] = &list.Items[i]
 	}
 	return byName, nil
 }
