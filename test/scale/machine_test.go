@@ -258,7 +258,8 @@ func (m *machine) carryOut(operation spec.Operation, phase string) *spec.Error {
 	case operation.Kind == spec.KindUpgrade && phase == "kubelet":
 		m.version = wanted
 		m.fleet.report(m, wanted, true)
-	case operation.Kind == spec.KindRollback && phase == "restore":
+	// One that is begun again, since the plugin was killed before it saw the end, finds nothing to restore.
+	case operation.Kind == spec.KindRollback && phase == "restore" && m.old != "":
 		m.version, m.old = m.old, ""
 		m.fleet.report(m, m.version, true)
 	}
