@@ -15,6 +15,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"argosy.dev/argosy/internal/report"
+	"argosy.dev/argosy/test/browser"
 )
 
 var pictures = flag.String("pictures", "", "folder to write the pictures of pages to, such as docs/images")
@@ -78,9 +79,14 @@ func writePage(t *testing.T, made *report.Report) string {
 	return file
 }
 
+// open shows a file at a width in pixels, in the scheme "light" or "dark".
+func open(b *browser.Browser, file, scheme string, width int) {
+	b.Open("file://"+file, browser.View{Scheme: scheme, Width: width, Height: 900})
+}
+
 // Each page in light and dark, on a phone and on a large screen.
 func TestAPageIsReadableInABrowser(t *testing.T) {
-	b := startBrowser(t)
+	b := browser.Start(t)
 	for name, made := range map[string]*report.Report{
 		"join": report.Of(sampleJoin(t), noMembers), "upgrade": report.Of(sampleUpgrade(t), noMembers),
 	} {
@@ -88,8 +94,8 @@ func TestAPageIsReadableInABrowser(t *testing.T) {
 		for _, width := range []int{360, 1600} {
 			for _, scheme := range []string{"light", "dark"} {
 				t.Run(fmt.Sprintf("%s-%s-%d", name, scheme, width), func(t *testing.T) {
-					b.t = t
-					b.open(file, scheme, width)
+					b.T = t
+					open(b, file, scheme, width)
 					checkLayout(t, b, made, scheme, width)
 					if *pictures != "" {
 						savePicture(t, b, fmt.Sprintf("report-%s-%s-%d.png", name, scheme, width), width)
@@ -98,13 +104,13 @@ func TestAPageIsReadableInABrowser(t *testing.T) {
 			}
 		}
 	}
-	b.t = t
+	b.T = t
 }
 
-func checkLayout(t *testing.T, b *browser, made *report.Report, scheme string, width int) {
+func checkLayout(t *testing.T, b *browser.Browser, made *report.Report, scheme string, width int) {
 	t.Helper()
 	var seen layout
-	b.evaluate(measure, &seen)
+	b.Evaluate(measure, &seen)
 	assert.Equal(t, seen.Scroll, 0, "the page is wider than its window")
 	assert.Equal(t, len(seen.Cut), 0, "%q", seen.Cut)
 	assert.Equal(t, len(seen.Narrow), 0, "%q", seen.Narrow)
@@ -112,11 +118,11 @@ func checkLayout(t *testing.T, b *browser, made *report.Report, scheme string, w
 	assert.Assert(t, seen.Lowest >= 4.5, "a contrast of %v", seen.Lowest)
 	assert.Equal(t, seen.Page < 0.2, scheme == "dark", "luminance %v", seen.Page)
 	assert.Assert(t, seen.Bars > float64(width)/2, "bars are %v pixels wide", seen.Bars)
-	assert.Equal(t, len(b.complaints), 0, "%q", b.complaints)
-	for _, url := range b.requests {
+	assert.Equal(t, len(b.Complaints), 0, "%q", b.Complaints)
+	for _, url := range b.Requests {
 		assert.Assert(t, strings.HasPrefix(url, "file://") && strings.HasSuffix(url, "/report.html"), "%s", url)
 	}
-	roles := b.roles()
+	roles := b.Roles()
 	assert.Equal(t, roles["table"], 3, "%v", roles)
 	assert.Assert(t, roles["row"] > len(made.Machines)*2, "%v", roles)
 	assert.Assert(t, roles["rowheader"] > len(made.Machines), "%v", roles)
@@ -126,27 +132,27 @@ func checkLayout(t *testing.T, b *browser, made *report.Report, scheme string, w
 }
 
 // savePicture writes a picture of the top of a page for the documentation.
-func savePicture(t *testing.T, b *browser, name string, width int) {
+func savePicture(t *testing.T, b *browser.Browser, name string, width int) {
 	t.Helper()
 	height := 900
 	if width < height {
 		height = 1500 // as far as the timeline
 	}
-	picture := b.screenshot(width, height)
+	picture := b.Screenshot(width, height)
 	_, err := png.DecodeConfig(bytes.NewReader(picture))
 	assert.NilError(t, err)
 	assert.NilError(t, os.WriteFile(filepath.Join(*pictures, name), picture, 0o644))
 }
 
 func TestAPageOfAThousandMachinesOpensInABrowser(t *testing.T) {
-	b := startBrowser(t)
-	b.open(writePage(t, report.Of(sampleThousand(t), noMembers)), "light", 1600)
+	b := browser.Start(t)
+	open(b, writePage(t, report.Of(sampleThousand(t), noMembers)), "light", 1600)
 	var seen layout
-	b.evaluate(measure, &seen)
+	b.Evaluate(measure, &seen)
 	assert.Equal(t, seen.Scroll, 0)
 	assert.Assert(t, seen.Bars > 800)
 	var elements int
-	b.evaluate("document.querySelectorAll('*').length", &elements)
+	b.Evaluate("document.querySelectorAll('*').length", &elements)
 	assert.Assert(t, elements < 12000, "%d elements", elements)
 }
 
@@ -157,10 +163,10 @@ func TestThePolicyOfAPageHoldsInABrowser(t *testing.T) {
 	page = strings.Replace(page, "<main>", foreign, 1)
 	file := filepath.Join(t.TempDir(), "report.html")
 	assert.NilError(t, os.WriteFile(file, []byte(page), 0o600))
-	b := startBrowser(t)
-	b.open(file, "light", 1600)
+	b := browser.Start(t)
+	open(b, file, "light", 1600)
 	var title string
-	b.evaluate("document.title", &title)
+	b.Evaluate("document.title", &title)
 	assert.Assert(t, strings.HasPrefix(title, "join "), "%s", title)
-	assert.Assert(t, len(b.complaints) >= 2, "%q", b.complaints)
+	assert.Assert(t, len(b.Complaints) >= 2, "%q", b.Complaints)
 }

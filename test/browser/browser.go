@@ -1,6 +1,5 @@
-//go:build browser
-
-package report_test
+// Package browser shows pages in a headless Chromium to tests, which look at them and click as a user does.
+package browser
 
 import (
 	"bufio"
@@ -12,19 +11,30 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 )
 
-// browser is a headless Chromium, spoken to by its DevTools protocol over two pipes. It shows one page at a time.
-type browser struct {
-	t       *testing.T
+// Browser is a headless Chromium, spoken to by its DevTools protocol over two pipes. It shows one page at a time.
+type Browser struct {
+	// T is the test that fails where the browser does not do as it is told.
+	T testing.TB
+	// Requests are the URLs that the page asked for, Complaints the browser's log.
+	Requests, Complaints []string
+
 	in      io.Writer
 	out     *bufio.Reader
 	last    int
 	session string
-	// requests are the URLs that the page asked for, complaints the browser's log.
-	requests, complaints []string
+}
+
+// View is how a page is shown.
+type View struct {
+	// Scheme is "light" or "dark".
+	Scheme string
+	// Width and Height of the window in pixels.
+	Width, Height int
 }
 
 // message is one message of the protocol.
@@ -37,9 +47,9 @@ type message struct {
 	Error   json.RawMessage `json:"error,omitempty"`
 }
 
-// startBrowser starts a browser. Where there is none, the test fails and names the package: a page that no browser
-// has shown is not tested.
-func startBrowser(t *testing.T) *browser {
+// Start starts a browser for the length of a test. Where there is none, the test fails and names the package: a page
+// that no browser has shown is not tested.
+func Start(t testing.TB) *Browser {
 	t.Helper()
 	program, err := exec.LookPath("chromium")
 	if err != nil {
@@ -49,7 +59,7 @@ func startBrowser(t *testing.T) *browser {
 	assert.NilError(t, err)
 	out, theirOut, err := os.Pipe()
 	assert.NilError(t, err)
-	profile, err := os.MkdirTemp("", "report-browser-")
+	profile, err := os.MkdirTemp("", "argosy-browser-")
 	assert.NilError(t, err)
 	command := exec.CommandContext(t.Context(), program, "--headless=new", "--no-sandbox", "--disable-gpu",
 		"--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -59,7 +69,7 @@ func startBrowser(t *testing.T) *browser {
 	assert.NilError(t, command.Start())
 	assert.NilError(t, theirIn.Close())
 	assert.NilError(t, theirOut.Close())
-	b := &browser{t: t, in: in, out: bufio.NewReaderSize(out, 1<<20)}
+	b := &Browser{T: t, in: in, out: bufio.NewReaderSize(out, 1<<20)}
 	t.Cleanup(func() {
 		_ = b.send("Browser.close", nil, nil)
 		_ = in.Close()
@@ -83,13 +93,13 @@ func startBrowser(t *testing.T) *browser {
 	return b
 }
 
-func (b *browser) call(method string, params, result any) {
-	b.t.Helper()
-	assert.NilError(b.t, b.send(method, params, result), "%s", method)
+func (b *Browser) call(method string, params, result any) {
+	b.T.Helper()
+	assert.NilError(b.T, b.send(method, params, result), "%s", method)
 }
 
 // send calls a method and decodes its result.
-func (b *browser) send(method string, params, result any) error {
+func (b *Browser) send(method string, params, result any) error {
 	b.last++
 	id := b.last
 	text, err := json.Marshal(message{ID: id, Session: b.session, Method: method, Params: params})
@@ -116,7 +126,7 @@ func (b *browser) send(method string, params, result any) error {
 }
 
 // read reads the next message, and notes an event.
-func (b *browser) read() (message, error) {
+func (b *Browser) read() (message, error) {
 	text, err := b.out.ReadBytes(0)
 	if err != nil {
 		return message{}, fmt.Errorf("reading from the browser: %w", err)
@@ -137,36 +147,36 @@ func (b *browser) read() (message, error) {
 	}
 	switch read.Method {
 	case "Network.requestWillBeSent":
-		b.requests = append(b.requests, read.Params.Request.URL)
+		b.Requests = append(b.Requests, read.Params.Request.URL)
 	case "Log.entryAdded":
-		b.complaints = append(b.complaints, read.Params.Entry.Text)
+		b.Complaints = append(b.Complaints, read.Params.Entry.Text)
 	}
 	return read.message, nil
 }
 
-// open shows a file at a width in pixels, in the scheme "light" or "dark".
-func (b *browser) open(file, scheme string, width int) {
-	b.t.Helper()
-	b.requests, b.complaints = nil, nil
+// Open shows the page at a URL and returns when it is loaded.
+func (b *Browser) Open(url string, view View) {
+	b.T.Helper()
+	b.Requests, b.Complaints = nil, nil
 	b.call("Emulation.setDeviceMetricsOverride", map[string]any{
-		"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false,
+		"width": view.Width, "height": view.Height, "deviceScaleFactor": 1, "mobile": false,
 	}, nil)
 	b.call("Emulation.setEmulatedMedia", map[string]any{
-		"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}},
+		"features": []map[string]string{{"name": "prefers-color-scheme", "value": view.Scheme}},
 	}, nil)
-	b.call("Page.navigate", map[string]any{"url": "file://" + file}, nil)
+	b.call("Page.navigate", map[string]any{"url": url}, nil)
 	for {
 		event, err := b.read()
-		assert.NilError(b.t, err)
+		assert.NilError(b.T, err)
 		if event.Method == "Page.loadEventFired" {
 			return
 		}
 	}
 }
 
-// evaluate decodes the value of a JavaScript expression in the page.
-func (b *browser) evaluate(expression string, into any) {
-	b.t.Helper()
+// Evaluate decodes the value of a JavaScript expression in the page.
+func (b *Browser) Evaluate(expression string, into any) {
+	b.T.Helper()
 	var answer struct {
 		Result struct {
 			Value json.RawMessage `json:"value"`
@@ -174,13 +184,13 @@ func (b *browser) evaluate(expression string, into any) {
 		Exception json.RawMessage `json:"exceptionDetails"`
 	}
 	b.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true}, &answer)
-	assert.Assert(b.t, answer.Exception == nil, "%s: %s", expression, answer.Exception)
-	assert.NilError(b.t, json.Unmarshal(answer.Result.Value, into))
+	assert.Assert(b.T, answer.Exception == nil, "%s: %s", expression, answer.Exception)
+	assert.NilError(b.T, json.Unmarshal(answer.Result.Value, into))
 }
 
-// roles counts the nodes of the accessibility tree, which a screen reader reads, by their roles.
-func (b *browser) roles() map[string]int {
-	b.t.Helper()
+// Roles counts the nodes of the accessibility tree, which a screen reader reads, by their roles.
+func (b *Browser) Roles() map[string]int {
+	b.T.Helper()
 	var tree struct {
 		Nodes []struct {
 			Ignored bool `json:"ignored"`
@@ -199,9 +209,9 @@ func (b *browser) roles() map[string]int {
 	return counts
 }
 
-// screenshot returns the page as PNG, down to a height in pixels.
-func (b *browser) screenshot(width, height int) []byte {
-	b.t.Helper()
+// Screenshot returns the page as PNG, down to a height in pixels.
+func (b *Browser) Screenshot(width, height int) []byte {
+	b.T.Helper()
 	var picture struct {
 		Data string `json:"data"`
 	}
@@ -210,6 +220,43 @@ func (b *browser) screenshot(width, height int) []byte {
 		"clip": map[string]any{"x": 0, "y": 0, "width": width, "height": height, "scale": 1},
 	}, &picture)
 	text, err := base64.StdEncoding.DecodeString(picture.Data)
-	assert.NilError(b.t, err)
+	assert.NilError(b.T, err)
 	return text
+}
+
+// Await returns when a JavaScript expression is true in the page; after a minute without that, the test fails with the
+// page's text.
+func (b *Browser) Await(expression string) {
+	b.T.Helper()
+	limit := time.Now().Add(time.Minute)
+	for {
+		var is bool
+		b.Evaluate("!!("+expression+")", &is)
+		if is {
+			return
+		}
+		if time.Now().After(limit) {
+			var text string
+			b.Evaluate("document.body.innerText", &text)
+			b.T.Fatalf("waiting for %s in a page that reads:\n%s\n%q", expression, text, b.Complaints)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// Click clicks with the mouse into the middle of the element that a JavaScript expression returns.
+func (b *Browser) Click(element string) {
+	b.T.Helper()
+	b.Await(element)
+	var at struct{ X, Y float64 }
+	b.Evaluate(`(e => {
+		e.scrollIntoView({block: "center", inline: "center", behavior: "instant"});
+		const box = e.getBoundingClientRect();
+		return {X: box.x + box.width / 2, Y: box.y + box.height / 2};
+	})(`+element+`)`, &at)
+	for _, event := range []string{"mouseMoved", "mousePressed", "mouseReleased"} {
+		b.call("Input.dispatchMouseEvent", map[string]any{
+			"type": event, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1,
+		}, nil)
+	}
 }
