@@ -6,6 +6,7 @@
 #     test/packages.sh vm      the lab's virtual machines
 #     test/packages.sh docs    the documentation as a site
 #     test/packages.sh browser the tests that look at pages
+#     test/packages.sh argo-pages  the tests that look at Argo's UI, and what its pages are built with
 #     test/packages.sh NAME    a package by its own name
 #
 # As root on Debian it installs the missing ones, and starts none of their services. Otherwise it names them in one line
@@ -37,8 +38,14 @@ browser)
 	wanted="chromium fonts-dejavu-core"
 	programs=chromium
 	;;
+argo-pages)
+	wanted="chromium fonts-dejavu-core nodejs"
+	# A Node.js that is not Debian's has npm inside, and Debian's npm does not go with it.
+	command -v npm >/dev/null || wanted="$wanted npm"
+	programs="chromium node npm"
+	;;
 "")
-	echo "usage: test/packages.sh test|lab|vm|docs|browser|NAME..." >&2
+	echo "usage: test/packages.sh test|lab|vm|docs|browser|argo-pages|NAME..." >&2
 	exit 2
 	;;
 *) wanted=$* programs=$* ;;

@@ -83,6 +83,16 @@ func (l *Lab) BuildStores(ctx context.Context) error {
 	return nil
 }
 
+// BuildArgoPages makes the web pages of Argo's UI alone, which the lab itself does not serve.
+func (l *Lab) BuildArgoPages(ctx context.Context) error {
+	builder, err := l.builder()
+	if err != nil {
+		return err
+	}
+	_, err = builder.ArgoPages(ctx)
+	return err
+}
+
 func (l *Lab) artifacts(ctx context.Context, options UpOptions) (artifacts, error) {
 	name := "clusters"
 	if options.HostedOnly {

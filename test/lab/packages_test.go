@@ -39,6 +39,14 @@ func TestPackagesAreInstalledOrNamedInOneLine(t *testing.T) {
 			programs: map[string]string{"dpkg-query": noPackage, "id": isUser, "apt-get": apt},
 			wanted:   "docs", errors: "install them with: sudo apt-get install mkdocs mkdocs-literate-nav",
 		},
+		"npm and Node.js missing, not root": {
+			programs: map[string]string{"dpkg-query": noPackage, "id": isUser, "apt-get": apt},
+			wanted:   "argo-pages", errors: "fonts-dejavu-core nodejs npm\n",
+		},
+		"a Node.js with npm of its own": {
+			programs: map[string]string{"dpkg-query": noPackage, "id": isUser, "apt-get": apt, "npm": ""},
+			wanted:   "argo-pages", errors: "fonts-dejavu-core nodejs\n",
+		},
 		"missing, as root": {
 			programs: map[string]string{"dpkg-query": noPackage, "id": isRoot, "apt-get": apt},
 			wanted:   "procps", apt: []string{"install procps services: 101"},

@@ -50,14 +50,18 @@ func command() *cobra.Command {
 }
 
 func buildAll() *cobra.Command {
-	var stores bool
+	var stores, argoPages bool
 	cmd := simple("build", "Build everything that the lab runs", func(l *lab.Lab, ctx context.Context) error {
 		if stores {
 			return l.BuildStores(ctx)
 		}
+		if argoPages {
+			return l.BuildArgoPages(ctx)
+		}
 		return l.Build(ctx)
 	})
 	cmd.Flags().BoolVar(&stores, "stores", false, "build etcd and kine alone")
+	cmd.Flags().BoolVar(&argoPages, "argo-pages", false, "build the web pages of Argo's UI alone, with Node.js and npm")
 	return cmd
 }
 
