@@ -18,6 +18,7 @@ import (
 	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
+	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/node/spread"
 )
@@ -49,7 +50,9 @@ func Apply(ctx context.Context, c *node.Context, into Runtime, sources []spec.Im
 	defer cancel()
 	work := &work{context: c, into: into, known: readRecord(c)}
 	defer work.end()
-	work.importArgs = sync.OnceValue(func() []string { return into.importArgs(ctx, c) })
+	work.importArgs = sync.OnceValue(func() []string {
+		return ImportArgs(ctx, c.Host, func(args ...string) host.Command { return into.command(c, args...) })
+	})
 	all := archives(c.Host, sources)
 	wanted, err := missing(ctx, c, into, all, work.known)
 	if err != nil {
@@ -80,7 +83,7 @@ type work struct {
 	into    Runtime
 	known   record
 	feeds   *feeds
-	// importArgs are the arguments by which ctr imports.
+	// importArgs are the arguments by which ctr imports, without the archive.
 	importArgs func() []string
 
 	done     []string
@@ -110,8 +113,11 @@ func (w *work) importOne(ctx context.Context, one archive, what string) error {
 	p := &transfer{work: w, archive: one, what: what}
 	err := w.source(ctx, one, func(content io.Reader) error {
 		p.begin(ctx, node.ProgressReader(w.context, content, one.size, what))
-		return w.into.importStream(ctx, w.context, w.importArgs(), p.copyTo)
+		return w.into.importStream(ctx, w.context, append(slices.Clone(w.importArgs()), "-"), p.copyTo)
 	})
+	if err == nil {
+		err = Flush(ctx, w.context.Host, w.importArgs())
+	}
 	if err != nil {
 		w.into.removeImages(ctx, w.context, p.fresh())
 		return err

@@ -146,7 +146,7 @@ func TestImagesAreImportedForTheOwnersSnapshotter(t *testing.T) {
 	_, err := m.apply(onPath("/a.tar"))
 	assert.NilError(t, err)
 	assert.Assert(t, slices.ContainsFunc(m.calls, func(call string) bool {
-		return strings.HasSuffix(call, "images import --snapshotter native --local -")
+		return strings.HasSuffix(call, "images import --snapshotter native --local --sync-fs -")
 	}), "%q", m.calls)
 }
 
@@ -157,6 +157,25 @@ func TestAnOldClientImportsTheOtherWay(t *testing.T) {
 	_, err := m.apply(onPath("/a.tar"))
 	assert.NilError(t, err)
 	assert.Equal(t, m.imports, 1)
+}
+
+// A power cut leaves images with empty files, which containerd takes for whole, unless the file system was flushed.
+func TestImportedImagesAreOnTheDisk(t *testing.T) {
+	for name, old := range map[string]bool{"a client that flushes": false, "an old client": true} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.old = old
+			m.write("/a.tar", archiveOf(t, "registry.example.org/a:v1"))
+			_, err := m.apply(onPath("/a.tar"))
+			assert.NilError(t, err)
+			imported := slices.IndexFunc(m.calls, func(call string) bool {
+				return strings.HasPrefix(call, "images import") && strings.HasSuffix(call, " -")
+			})
+			assert.Assert(t, imported >= 0, "%q", m.calls)
+			assert.Equal(t, strings.Contains(m.calls[imported], "--sync-fs"), !old)
+			assert.Equal(t, slices.Contains(m.calls[imported:], "sync"), old, "%q", m.calls)
+		})
+	}
 }
 
 func TestPresentImagesAreNotRequested(t *testing.T) {

@@ -96,8 +96,14 @@ func (m *machine) apply(sources ...spec.ImageSource) (string, error) {
 	return Apply(m.t.Context(), m.context(), bin, sources)
 }
 
-// Run is ctr.
+// Run is ctr, and sync.
 func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
+	if c.Argv[0] == "sync" {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.calls = append(m.calls, "sync")
+		return nil, nil
+	}
 	args := c.Argv[1:]
 	assert.Check(m.t, slices.Contains(args, "k8s.io"), "images belong where the kubelet looks")
 	at := slices.Index(args, "images")
@@ -128,7 +134,7 @@ func (m *machine) help() []byte {
 	if m.old {
 		return []byte("OPTIONS:\n --base-name value\n")
 	}
-	return []byte("OPTIONS:\n --local  Run import locally\n")
+	return []byte("OPTIONS:\n --local  Run import locally\n --sync-fs  Synchronize the file system\n")
 }
 
 func (m *machine) list(filters []string) []byte {

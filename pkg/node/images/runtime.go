@@ -96,22 +96,43 @@ func (r Runtime) digests(ctx context.Context, c *node.Context, names []string) (
 // cause.
 var errRuntime = errors.New("the container runtime stopped reading")
 
-// importArgs returns the arguments by which this ctr unpacks the archive itself, if it has them. Without them the
-// runtime gets the archive in pieces of 32 KiB, which takes twice as long.
-func (r Runtime) importArgs(ctx context.Context, c *node.Context) []string {
-	command := r.command(c, "images", "import", "--help")
-	command.Log = nil
-	help, err := c.Host.Runner.Run(ctx, command)
-	args := append([]string{"images", "import"}, SnapshotterArgs(c.Host)...)
-	if err == nil && strings.Contains(string(help), "--local") {
-		args = append(args, "--local")
+const (
+	// localFlag has ctr unpack the archive itself. Without it the runtime gets the archive in pieces of 32 KiB, which
+	// takes twice as long.
+	localFlag = "--local"
+	// syncFlag has ctr flush the file system before an image counts as unpacked. Without it a power cut leaves an image
+	// that containerd takes for whole and whose files are empty. The client has it beside localFlag alone.
+	syncFlag = "--sync-fs"
+)
+
+// ImportArgs returns ctr's arguments for an import, without the archive. command returns a command of ctr.
+func ImportArgs(ctx context.Context, h *host.Host, command func(args ...string) host.Command) []string {
+	asking := command("images", "import", "--help")
+	asking.Log = nil
+	help, err := h.Runner.Run(ctx, asking)
+	args := append([]string{"images", "import"}, snapshotterArgs(h)...)
+	for _, flag := range []string{localFlag, syncFlag} {
+		if err == nil && strings.Contains(string(help), flag) {
+			args = append(args, flag)
+		}
 	}
-	return append(args, "-")
+	return args
 }
 
-// SnapshotterArgs returns the arguments by which ctr unpacks images for the snapshotter of the CRI plugin, where the
+// Flush flushes all file systems after an import with these arguments, where ctr has not done so.
+func Flush(ctx context.Context, h *host.Host, args []string) error {
+	if slices.Contains(args, syncFlag) {
+		return nil
+	}
+	if _, err := h.Runner.Run(ctx, host.Command{Argv: []string{"sync"}}); err != nil {
+		return fmt.Errorf("flushing the imported images to the disk: %w", err)
+	}
+	return nil
+}
+
+// snapshotterArgs returns the arguments by which ctr unpacks images for the snapshotter of the CRI plugin, where the
 // configuration names one. Without them ctr unpacks for its own default, overlayfs, which may not work on the machine.
-func SnapshotterArgs(h *host.Host) []string {
+func snapshotterArgs(h *host.Host) []string {
 	if name := inspect.Snapshotter(h); name != "" {
 		return []string{"--snapshotter", name}
 	}

@@ -102,17 +102,21 @@ func applyPause(ctx context.Context, c *node.Context) (string, error) {
 		return p.image + " pinned", pin(ctx, c, p.image)
 	}
 	archive := c.Host.Path(release(c.Operation.Join, "pause-image.tar"))
-	args := append([]string{"images", "import"}, images.SnapshotterArgs(c.Host)...)
+	args := images.ImportArgs(ctx, c.Host, func(args ...string) host.Command { return ctr(c, args...) })
 	if _, err := c.Host.Runner.Run(ctx, ctr(c, append(args, "--label", pinned, archive)...)); err != nil {
 		// The ctr of containerd 1.x cannot label while it imports.
 		if _, err := c.Host.Runner.Run(ctx, ctr(c, append(args, archive)...)); err != nil {
 			return "", fmt.Errorf("importing image %q: %w", p.image, err)
 		}
+		if err := images.Flush(ctx, c.Host, args); err != nil {
+			return "", err
+		}
 		if err := pin(ctx, c, p.image); err != nil {
 			return "", err
 		}
+		return p.image + " imported", nil
 	}
-	return p.image + " imported", nil
+	return p.image + " imported", images.Flush(ctx, c.Host, args)
 }
 
 func pin(ctx context.Context, c *node.Context, image string) error {

@@ -430,6 +430,27 @@ func TestImagesAreUnpackedForTheSnapshotterOfTheOwner(t *testing.T) {
 	}
 }
 
+// A power cut leaves images with empty files, which containerd takes for whole, unless the file system was flushed.
+func TestThePauseImageIsOnTheDisk(t *testing.T) {
+	for name, help := range map[string]string{"a client that flushes": "--local --sync-fs", "an old client": ""} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t).withBundle()
+			m.socket()
+			m.programs.answers["ctr"] = func(argv []string) (string, error) {
+				if slices.Contains(argv, "--help") {
+					return help, nil
+				}
+				return "", nil
+			}
+			m.programs.calls = nil
+			apply(t, m, applyImages)
+			calls := strings.Join(m.programs.calls, "\n")
+			assert.Equal(t, strings.Contains(calls, " images import --local --sync-fs --label "), help != "", calls)
+			assert.Equal(t, strings.Contains(calls, "\nsync"), help == "", calls)
+		})
+	}
+}
+
 func TestUsersImagesAreImportedBesideThePauseImage(t *testing.T) {
 	m := newMachine(t).withBundle()
 	m.socket()
