@@ -194,9 +194,17 @@ func (w *machineUpgrade) noteFailure(ctx context.Context, err error) error {
 	case isHalt:
 		recorded.State = rollout.Left
 	}
-	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
-	defer cancel()
-	if noted := w.upgrader.note(noting, w.machine.NodeName, recorded); noted != nil {
+	noted := ctx.Err()
+	if noted == nil {
+		noted = w.upgrader.note(ctx, w.machine.NodeName, recorded)
+	}
+	if ctx.Err() != nil {
+		noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+		defer cancel()
+		noted = w.upgrader.note(noting, w.machine.NodeName, recorded)
+	}
+	if noted != nil {
+		w.upgrader.keep(w.machine.NodeName, recorded)
 		return fmt.Errorf("%w; and %w", err, noted)
 	}
 	return err

@@ -26,6 +26,9 @@ type record struct {
 	mu     sync.Mutex
 	read   bool
 	states map[string]state
+	// unwritten are the ends that could be noted neither here nor at the nodes. This process goes by them: otherwise
+	// machines would wait for one that is no longer at work.
+	unwritten map[string]state
 }
 
 // rolloutAnnotation has the rollout's name, which its ConfigMap's name has as a digest.
@@ -68,6 +71,33 @@ func (u *Upgrader) readRecord(ctx context.Context) error {
 		r.read = true
 		return nil
 	})
+}
+
+// keep has this process go by a state that could not be noted.
+func (u *Upgrader) keep(node string, s state) {
+	s.Rollout, s.Run, s.Version = u.Rollout, u.Run, u.Version
+	u.record.mu.Lock()
+	if u.record.unwritten == nil {
+		u.record.unwritten = map[string]state{}
+	}
+	u.record.unwritten[node] = s
+	u.record.mu.Unlock()
+	u.view.wake()
+}
+
+// kept returns the state of a node's machine that could not be noted, if any.
+func (u *Upgrader) kept(node string) (state, bool) {
+	u.record.mu.Lock()
+	defer u.record.mu.Unlock()
+	s, is := u.record.unwritten[node]
+	return s, is
+}
+
+// noted forgets the state of before, since a later one is noted.
+func (u *Upgrader) noted(node string) {
+	u.record.mu.Lock()
+	defer u.record.mu.Unlock()
+	delete(u.record.unwritten, node)
 }
 
 // remembered returns the state of a node's machine in the record; the zero state where it has none of this run.

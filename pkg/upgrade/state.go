@@ -68,7 +68,11 @@ func (u *Upgrader) note(ctx context.Context, node string, s state) error {
 	if s.State != rollout.Working {
 		defer u.view.wake()
 	}
-	return u.annotate(ctx, node, Annotation, string(text))
+	if err := u.annotate(ctx, node, Annotation, string(text)); err != nil {
+		return err
+	}
+	u.noted(node)
+	return nil
 }
 
 func (u *Upgrader) annotate(ctx context.Context, node, key, value string) error {
@@ -167,9 +171,12 @@ func (u *Upgrader) describe(machine config.Machine, node *corev1.Node, now time.
 	return one
 }
 
-// stateFor returns the state that counts for a machine: that of its node where this run noted it there, else that in
-// the record, else that which another run noted.
+// stateFor returns the state that counts for a machine: one that this process could not note, else that of its node
+// where this run noted it there, else that in the record, else that which another run noted.
 func (u *Upgrader) stateFor(name string, node *corev1.Node) state {
+	if kept, is := u.kept(name); is {
+		return kept
+	}
 	var noted state
 	if node != nil {
 		noted = stateOf(node)
