@@ -65,6 +65,8 @@ func TestEveryPluginTemplateNamesAStepWithItsOutputs(t *testing.T) {
 				assert.Assert(t, ok, "there is no step %q", call.Step)
 				asked[call.Step] = true
 				assert.Equal(t, call.Node, values["node.name"], `every plugin object needs node: "{{node.name}}"`)
+				assert.Equal(t, call.APIVersion, plugin.APIVersion,
+					"every plugin object needs apiVersion: "+plugin.APIVersion)
 				assert.Equal(t, call.Attempt != "", tmpl.RetryStrategy != nil,
 					"attempts of one step must differ, and only they")
 				_, err := step.Prepare(call)

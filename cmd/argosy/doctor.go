@@ -45,7 +45,9 @@ and its way out. Each problem was seen to make workflows hang or fail without a 
 			if err != nil {
 				return fmt.Errorf("making a client for the host cluster %q: %w", restConfig.Host, err)
 			}
-			checks, err := doctor.Run(command.Context(), client, argo, location.namespace, controller)
+			checks, err := doctor.Run(command.Context(), client, argo, doctor.Installation{
+				Namespace: location.namespace, Controller: controller, Release: version,
+			})
 			if err != nil {
 				return err
 			}

@@ -103,6 +103,7 @@ func serve(ctx context.Context, options plugin.Options, kubeconfig string) error
 	options.Steps = steps.All(env, workflows{argo}, offload.Store{Client: host})
 	options.Argo = argo
 	options.Log = log
+	options.Release = version
 	server, err := plugin.NewServer(options)
 	if err != nil {
 		return fmt.Errorf("setting up the plugin: %w", err)

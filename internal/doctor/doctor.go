@@ -39,20 +39,37 @@ type Check struct {
 	Problem string
 }
 
-// Run checks a namespace and the workflow controllers that may serve it: all that are found, or the Deployment
-// "namespace/name" of the given one. The error is of a check that could not be made.
-func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, namespace, controller string) (
-	[]Check, error,
+// Installation is where workflows run, and with which programs.
+type Installation struct {
+	Namespace string
+	// Controller is the Deployment of Argo's workflow controller, as "namespace/name". Default: all that are found.
+	Controller string
+	// Release of the program that asks, with which the plugin is compared. Builds that are no release are not compared.
+	Release string
+}
+
+// Run checks a namespace and the workflow controllers that may serve it. The error is of a check that could not be
+// made.
+func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interface, asked Installation) ([]Check,
+	error,
 ) {
+	namespace, controller := asked.Namespace, asked.Controller
 	controllers, err := findControllers(ctx, client, namespace, controller)
 	if err != nil {
 		return nil, err
 	}
+	second, err := secondPlugin(ctx, client, controllers, namespace)
+	if err != nil {
+		return nil, err
+	}
 	checks := []Check{
-		{"plugin ConfigMap", plugin(ctx, client, namespace)},
+		{"plugin ConfigMap", pluginInstalled(ctx, client, namespace)},
+		{"plugin release", pluginRelease(ctx, client, asked)},
+		{"plugin once", second},
 		{"service account " + pluginAccount, account(ctx, client, namespace, pluginAccount)},
 		{"service account " + workflowAccount, account(ctx, client, namespace, workflowAccount)},
 		{"WorkflowTemplates", missingTemplates(ctx, argo, namespace)},
+		{"WorkflowTemplates release", otherTemplates(ctx, argo, namespace)},
 		{"controller found", missingController(controllers, controller)},
 	}
 	for i := range controllers {
@@ -69,7 +86,7 @@ func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interf
 	return checks, nil
 }
 
-func plugin(ctx context.Context, client kubernetes.Interface, namespace string) string {
+func pluginInstalled(ctx context.Context, client kubernetes.Interface, namespace string) string {
 	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, pluginConfigMap, metav1.GetOptions{})
 	if err != nil {
 		return notInstalled(err, namespace)
@@ -78,7 +95,8 @@ func plugin(ctx context.Context, client kubernetes.Interface, namespace string) 
 		return "the label workflows.argoproj.io/configmap-type=ExecutorPlugin is missing, by which the controller " +
 			"finds it; apply install/ again"
 	}
-	return ""
+	_, problem := sidecar(configMap)
+	return problem
 }
 
 // account checks a service account and its token Secret, without which Argo never creates the agent pod.

@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+	"sigs.k8s.io/yaml"
 
 	"argosy.dev/argosy/internal/doctor"
 )
@@ -34,7 +36,7 @@ func whole(edit func(kind string, object runtime.Object) runtime.Object) []runti
 		{"plugin", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: "argosy-executor-plugin",
 			Labels: map[string]string{"workflows.argoproj.io/configmap-type": "ExecutorPlugin"},
-		}}},
+		}, Data: map[string]string{"sidecar.container": "name: argosy\nimage: reg:5000/executor-plugin:v0.1.0\n"}}},
 		{"account", &corev1.ServiceAccount{ObjectMeta: meta("argosy-executor-plugin")}},
 		{"account", &corev1.ServiceAccount{ObjectMeta: meta("argosy-workflow")}},
 		{"token", &corev1.Secret{
@@ -102,7 +104,8 @@ func problemsOf(t *testing.T, objects []runtime.Object, controller string, templ
 	if template {
 		argo = argofake.NewSimpleClientset(installedTemplates(t)...)
 	}
-	checks, err := doctor.Run(t.Context(), client, argo, namespace, controller)
+	checks, err := doctor.Run(t.Context(), client, argo,
+		doctor.Installation{Namespace: namespace, Controller: controller, Release: "v0.1.0"})
 	assert.NilError(t, err)
 	var text strings.Builder
 	for _, check := range checks {
@@ -113,15 +116,20 @@ func problemsOf(t *testing.T, objects []runtime.Object, controller string, templ
 	return text.String()
 }
 
-// installedTemplates returns the templates of workflows/, by the names of their files.
+// installedTemplates returns the templates of workflows/.
 func installedTemplates(t *testing.T) []runtime.Object {
 	t.Helper()
 	files, err := filepath.Glob("../../workflows/*.yaml")
 	assert.NilError(t, err)
 	var found []runtime.Object
 	for _, file := range files {
-		if name := strings.TrimSuffix(filepath.Base(file), ".yaml"); name != "kustomization" {
-			found = append(found, &wfv1.WorkflowTemplate{ObjectMeta: meta(name)})
+		data, err := os.ReadFile(file)
+		assert.NilError(t, err)
+		template := &wfv1.WorkflowTemplate{}
+		assert.NilError(t, yaml.Unmarshal(data, template))
+		if template.Kind == "WorkflowTemplate" {
+			template.Namespace = namespace
+			found = append(found, template)
 		}
 	}
 	return found
@@ -133,7 +141,7 @@ func TestTemplatesOfANewerReleaseAreMissed(t *testing.T) {
 		return object.(*wfv1.WorkflowTemplate).Name == "rollback"
 	})
 	checks, err := doctor.Run(t.Context(), fake.NewClientset(whole(without("controller"))...),
-		argofake.NewSimpleClientset(older...), namespace, "")
+		argofake.NewSimpleClientset(older...), doctor.Installation{Namespace: namespace})
 	assert.NilError(t, err)
 	assert.Assert(t, slices.Contains(checks, doctor.Check{
 		Name:    "WorkflowTemplates",

@@ -32,8 +32,12 @@ type Call struct {
 	Node string
 	// Attempt is the field "attempt", which templates with a retryStrategy set to "{{retries}}"; otherwise empty.
 	Attempt string
+	// APIVersion is the field "apiVersion"; templates that are older than the field leave it out.
+	APIVersion string
 
-	inputs map[string]json.RawMessage
+	// release is the plugin's own, which messages name.
+	release string
+	inputs  map[string]json.RawMessage
 	// declared has the names of the template's outputs.
 	declared []string
 }
@@ -47,7 +51,7 @@ func NewCall(workflow Workflow, template string, object []byte) (Call, error) {
 	own := []struct {
 		key  string
 		into *string
-	}{{"step", &call.Step}, {"node", &call.Node}, {"attempt", &call.Attempt}}
+	}{{"step", &call.Step}, {"node", &call.Node}, {"attempt", &call.Attempt}, {"apiVersion", &call.APIVersion}}
 	for _, field := range own {
 		raw, given := call.inputs[field.key]
 		if !given {
@@ -61,8 +65,8 @@ func NewCall(workflow Workflow, template string, object []byte) (Call, error) {
 	return call, nil
 }
 
-// Decode decodes the inputs (the plugin object without step, node and attempt) into a struct with json tags. Unknown
-// inputs, repeated ones and those whose case differs are errors.
+// Decode decodes the inputs (the plugin object without step, node, attempt and apiVersion) into a struct with json
+// tags. Unknown inputs, repeated ones and those whose case differs are errors.
 func (c Call) Decode(into any) error {
 	inputs := c.inputs
 	if inputs == nil {
@@ -73,7 +77,7 @@ func (c Call) Decode(into any) error {
 		return fmt.Errorf("encoding the inputs of step %q: %w", c.Step, err)
 	}
 	if err := unmarshalStrict(data, into); err != nil {
-		return fmt.Errorf("decoding the inputs of step %q: %w; %s", c.Step, err, otherRelease)
+		return fmt.Errorf("decoding the inputs of step %q: %w; %s", c.Step, err, c.otherRelease())
 	}
 	return nil
 }

@@ -71,8 +71,12 @@ func (s *Server) execute(w http.ResponseWriter, r *http.Request) (reply executor
 	if !ours {
 		return executor.ExecuteTemplateReply{}, undelivered
 	}
-	outputs = call.declared
-	step, err := s.steps.find(call.Step)
+	outputs, call.release = call.declared, s.release
+	if err := checkAPIVersion(call); err != nil {
+		s.log.With(call.attributes()...).Warn("call refused", "error", err.Error())
+		return s.terminal(unknownStep, failed(outputs, err.Error())), undelivered
+	}
+	step, err := s.steps.find(call)
 	if err != nil {
 		s.log.With(call.attributes()...).Warn("call refused", "error", err.Error())
 		return s.terminal(unknownStep, failed(outputs, err.Error())), undelivered

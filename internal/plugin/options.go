@@ -12,6 +12,8 @@ import (
 type Options struct {
 	// Steps are the steps that templates can name.
 	Steps []Step
+	// Release of the program, which messages about templates of another one name. Default: they name none.
+	Release string
 	// Argo reads Workflows and their task sets, to see whether work is still wanted; it needs get on both. Nil: nothing
 	// is ever cancelled.
 	Argo versioned.Interface

@@ -37,17 +37,28 @@ func TestATemplateOfAnotherReleaseFailsAtOnceWithAllItsOutputs(t *testing.T) {
 		"an input that the step does not have": {
 			strings.Replace(declaring("a"), `"key"`, `"pace"`, 1), `unknown field "pace"`, []string{"b", "a"},
 		},
+		"a newer version of calls": {
+			strings.Replace(declaring("groups"), `"step":"work"`, `"apiVersion":"v2","step":"resume"`, 1),
+			`template "t" calls the plugin by apiVersion "v2", and this one serves "v1alpha1"`,
+			[]string{"groups"},
+		},
+		"a version in another case": {
+			strings.Replace(declaring("a"), `"step"`, `"APIVersion":"v1alpha1","step"`, 1),
+			`unknown field "APIVersion"`,
+			[]string{"b", "a"},
+		},
 		"a step that is no text": {
 			strings.Replace(declaring("a"), `"work"`, `3`, 1), `decoding "step"`, []string{"a"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			worked := newEndings()
-			got := call(t, newServer(t, Options{Steps: []Step{worked.step()}}), test.body)
+			got := call(t, newServer(t, Options{Steps: []Step{worked.step()}, Release: "v0.1.0"}), test.body)
 			assert.Equal(t, got.phase(), wfv1.NodeFailed)
 			assert.Assert(t, is.Contains(got.message(), test.message))
 			if name != "a step that is no text" {
-				assert.Assert(t, is.Contains(got.message(), "the template is of another release than the plugin"))
+				assert.Assert(t, is.Contains(got.message(),
+					"the template is of another release than the plugin, v0.1.0: apply install/ of one release"))
 			}
 			var outputs []string
 			for _, parameter := range got.reply.Node.Outputs.Parameters {
@@ -63,6 +74,14 @@ func TestAnOlderTemplateAsksForFewerOutputs(t *testing.T) {
 	server := newServer(t, Options{Steps: []Step{ends(Result{Phase: Succeeded, Message: "done"}, nil)}})
 	got := call(t, server, declaring("a"))
 	assert.Equal(t, got.phase(), wfv1.NodeSucceeded)
+}
+
+func TestATemplateOfThisVersionOrOlderThanVersionsIsServed(t *testing.T) {
+	server := newServer(t, Options{Steps: []Step{ends(Result{Phase: Succeeded, Message: "done"}, nil)}})
+	for _, version := range []string{``, `"apiVersion":"",`, `"apiVersion":"v1alpha1",`} {
+		got := call(t, server, strings.Replace(declaring("a"), `"step"`, version+`"step"`, 1))
+		assert.Equal(t, got.phase(), wfv1.NodeSucceeded, version)
+	}
 }
 
 func TestAPanicBeforeTheWorkHasTheDeclaredOutputs(t *testing.T) {

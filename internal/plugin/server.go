@@ -18,6 +18,7 @@ type Server struct {
 	steps     registry
 	address   string
 	tokenFile string
+	release   string
 	log       *slog.Logger
 	timing    Timing
 	metrics   *metrics
@@ -40,6 +41,7 @@ func NewServer(options Options) (*Server, error) {
 		steps:     steps,
 		address:   options.Address,
 		tokenFile: options.TokenFile,
+		release:   options.Release,
 		log:       options.Log,
 		timing:    options.Timing,
 		waiting:   make(chan struct{}, maxWaiting),

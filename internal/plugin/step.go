@@ -102,9 +102,9 @@ func checkOutputs(names []string) error {
 	return nil
 }
 
-// find returns the step, or an error with the names of all steps.
-func (r registry) find(name string) (Step, error) {
-	if step, ok := r[name]; ok {
+// find returns the step of a call, or an error with the names of all steps.
+func (r registry) find(call Call) (Step, error) {
+	if step, ok := r[call.Step]; ok {
 		return step, nil
 	}
 	known := make([]string, 0, len(r))
@@ -112,9 +112,10 @@ func (r registry) find(name string) (Step, error) {
 		known = append(known, name)
 	}
 	slices.Sort(known)
-	if name == "" {
+	if call.Step == "" {
 		return nil, fmt.Errorf("the template's plugin object names no step: set \"step\" to one of %s",
 			strings.Join(known, ", "))
 	}
-	return nil, fmt.Errorf("unknown step %q: this plugin knows %s; %s", name, strings.Join(known, ", "), otherRelease)
+	return nil, fmt.Errorf("unknown step %q: this plugin knows %s; %s", call.Step, strings.Join(known, ", "),
+		call.otherRelease())
 }
