@@ -91,9 +91,18 @@ test: needs-test $(AGENTS) ## what needs no lab: unit tests, bad input, generate
 browser: needs-browser ## a headless Chromium looks at the page of a report: light, dark, a phone, a large screen
 	@$(COMPILE) go test -vet=off -count=1 -tags browser -run Browser ./internal/report
 
+# PICTURES=docs/images rewrites the pictures of the documentation.
+PICTURES ?=
+
+.PHONY: browser-argo
+browser-argo: needs-lab needs-argo-pages build bin/lab ## Chromium looks at all workflows in Argo's UI, whose pages npm's registry is needed for (root)
+	@bin/lab build
+	@bin/lab build --argo-pages
+	@go test -vet=off -count=1 -timeout 20m -tags browser -run InArgosUI ./test/scale $(if $(PICTURES),-pictures $(abspath $(PICTURES)))
+
 # What a target needs of Debian is installed, or named, before anything is compiled.
-.PHONY: needs-test needs-browser needs-lab needs-vm needs-docs
-needs-test needs-browser needs-lab needs-vm needs-docs: needs-%:
+.PHONY: needs-test needs-browser needs-argo-pages needs-lab needs-vm needs-docs
+needs-test needs-browser needs-argo-pages needs-lab needs-vm needs-docs: needs-%:
 	@test/packages.sh $*
 
 # How long each fuzz test runs: seconds in CI, FUZZTIME=2h for a night; and of which packages.
@@ -127,7 +136,7 @@ FULL := -vet=off -tags full,e2e ./test/lab ./test/e2e
 e2e-full: needs-lab build image bin/lab ## e2e, more faults, stores and rollouts, the lab's own tests, and Argo 3.7; SHARD=2/6 for a part (root)
 	@$(if $(SHARD),part=$$(go test -list '^Test' $(FULL) | go run ./test/shard $(SHARD)) &&) \
 	go test -count=1 -timeout 300m -p 1 $(if $(SHARD),-run "$$part") -json $(FULL) | go run ./test/slowest
-	@$(if $(SHARD),,$(MAKE) e2e-argo37)
+	@$(if $(SHARD),,$(MAKE) browser-argo e2e-argo37)
 
 # A lab has one version of Argo from its start to its end.
 .PHONY: e2e-argo37
