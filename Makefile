@@ -80,7 +80,7 @@ format: ## format all Go files as make lint wants them
 
 # The packages that need no lab. Go's own vet is left to `make lint`, which runs all of it.
 UNIT := ./cmd/... ./internal/... ./pkg/... ./install/... ./charts/... ./workflows/... ./examples/... ./docs/... \
-	./test/lab/... ./test/site/... ./test/bench/... ./test/simulated ./test/proof/... ./test/shard/... ./test/slowest/...
+	./test/lab/... ./test/site/... ./test/bench/... ./test/simulated ./test/scale/cmd/... ./test/proof/... ./test/shard/... ./test/slowest/...
 
 .PHONY: test
 test: needs-test $(AGENTS) ## what needs no lab: unit tests, bad input, generated files
