@@ -12,7 +12,7 @@ func TestJoinIsFinishedAfterPowerCut(t *testing.T) {
 	const machine = "m1"
 	assert.NilError(t, env.Lab.ResetAs(t.Context(), lab.ResetOptions{OwnDisk: true}, machine))
 	t.Cleanup(func() { assert.NilError(t, env.Lab.Reset(context.Background(), machine)) })
-	phases := []string{"containerd"}
+	phases := []string{"kubeadm"}
 	if wholeSuite {
 		phases = []string{"bundle", "containerd", "kubeadm"}
 	}
@@ -32,6 +32,7 @@ func TestJoinIsFinishedAfterPowerCut(t *testing.T) {
 			restoreBandwidth(t)
 			mustEndJoined(t, name)
 			assertJoined(t, machine)
+			runPodOn(t, machine) // the pause image is whole
 			_, err := resetByHand(t, machine, "--yes")
 			assert.NilError(t, err)
 		})
