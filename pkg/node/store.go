@@ -207,16 +207,20 @@ func (s *Store) ids() []string {
 // Operations returns the statuses on the machine, newest first, at most maxOperations.
 func (s *Store) Operations() []spec.Status {
 	entries, _ := os.ReadDir(s.host.Path(spec.OperationsDir))
-	var all []spec.Status
+	var sorted []*spec.Status // a sort of such large values is 16 KiB of the program
 	for _, entry := range entries {
 		if status, err := s.Status(entry.Name()); err == nil {
-			all = append(all, *status)
+			sorted = append(sorted, status)
 		}
 	}
-	slices.SortFunc(all, func(a, b spec.Status) int {
+	slices.SortFunc(sorted, func(a, b *spec.Status) int {
 		return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(a.ID, b.ID))
 	})
-	return all[:min(len(all), maxOperations)]
+	var newest []spec.Status
+	for _, status := range sorted[:min(len(sorted), maxOperations)] {
+		newest = append(newest, *status)
+	}
+	return newest
 }
 
 // prune removes the oldest operations, but never keep.
