@@ -18,7 +18,6 @@ import (
 	"argosy.dev/argosy/internal/count"
 	"argosy.dev/argosy/pkg/errclass"
 	"argosy.dev/argosy/pkg/node"
-	"argosy.dev/argosy/pkg/node/host"
 	"argosy.dev/argosy/pkg/node/spec"
 	"argosy.dev/argosy/pkg/node/spread"
 )
@@ -51,7 +50,7 @@ func Apply(ctx context.Context, c *node.Context, into Runtime, sources []spec.Im
 	work := &work{context: c, into: into, known: readRecord(c)}
 	defer work.end()
 	work.importArgs = sync.OnceValue(func() []string {
-		return ImportArgs(ctx, c.Host, func(args ...string) host.Command { return into.command(c, args...) })
+		return ImportArgs(ctx, c.Host, into.command(c, "images", "import", "--help"))
 	})
 	all := archives(c.Host, sources)
 	wanted, err := missing(ctx, c, into, all, work.known)

@@ -105,14 +105,13 @@ const (
 	syncFlag = "--sync-fs"
 )
 
-// ImportArgs returns ctr's arguments for an import, without the archive. command returns a command of ctr.
-func ImportArgs(ctx context.Context, h *host.Host, command func(args ...string) host.Command) []string {
-	asking := command("images", "import", "--help")
-	asking.Log = nil
-	help, err := h.Runner.Run(ctx, asking)
+// ImportArgs returns the arguments of an import without the archive, for a ctr that is called with "--help".
+func ImportArgs(ctx context.Context, h *host.Host, help host.Command) []string {
+	help.Log = nil
+	flags, _ := h.Runner.Run(ctx, help)
 	args := append([]string{"images", "import"}, snapshotterArgs(h)...)
 	for _, flag := range []string{localFlag, syncFlag} {
-		if err == nil && strings.Contains(string(help), flag) {
+		if strings.Contains(string(flags), flag) {
 			args = append(args, flag)
 		}
 	}
@@ -124,10 +123,8 @@ func Flush(ctx context.Context, h *host.Host, args []string) error {
 	if slices.Contains(args, syncFlag) {
 		return nil
 	}
-	if _, err := h.Runner.Run(ctx, host.Command{Argv: []string{"sync"}}); err != nil {
-		return fmt.Errorf("flushing the imported images to the disk: %w", err)
-	}
-	return nil
+	_, err := h.Runner.Run(ctx, host.Command{Argv: []string{"sync"}})
+	return err
 }
 
 // snapshotterArgs returns the arguments by which ctr unpacks images for the snapshotter of the CRI plugin, where the

@@ -102,7 +102,7 @@ func applyPause(ctx context.Context, c *node.Context) (string, error) {
 		return p.image + " pinned", pin(ctx, c, p.image)
 	}
 	archive := c.Host.Path(release(c.Operation.Join, "pause-image.tar"))
-	args := images.ImportArgs(ctx, c.Host, func(args ...string) host.Command { return ctr(c, args...) })
+	args := images.ImportArgs(ctx, c.Host, ctr(c, "images", "import", "--help"))
 	if _, err := c.Host.Runner.Run(ctx, ctr(c, append(args, "--label", pinned, archive)...)); err != nil {
 		// The ctr of containerd 1.x cannot label while it imports.
 		if _, err := c.Host.Runner.Run(ctx, ctr(c, append(args, archive)...)); err != nil {

@@ -317,6 +317,8 @@ func (m *machine) Run(_ context.Context, c host.Command) ([]byte, error) {
 		return []byte("kubelet: unknown flag\n"), nil
 	case words == "is-system-running":
 		return []byte("running\n"), nil
+	case strings.Contains(words, "images import --help"):
+		return []byte("--local --sync-fs"), nil
 	case strings.Contains(words, "images list"):
 		return []byte("REF\n" + strings.Join(m.images, "\n") + "\n"), nil
 	}
