@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -155,13 +156,21 @@ func (p pages) install(ctx context.Context, ui string) error {
 	if err != nil {
 		return fmt.Errorf("reading Argo's lock: %w", err)
 	}
-	// A lock holds whole URLs. Digests beside them hold for whatever registry answers.
-	text = bytes.ReplaceAll(text, []byte("https://registry.yarnpkg.com/"), bytes.TrimSpace(registry))
+	text = fromRegistry(text, strings.TrimSpace(string(registry)))
 	if err := os.WriteFile(lock, text, 0o644); err != nil {
 		return fmt.Errorf("writing Argo's lock: %w", err)
 	}
 	return runWith(ctx, ui, nil, "npm", "exec", "--yes", "yarn@"+p.Yarn, "--", "install", "--ignore-scripts",
 		"--ignore-engines", "--non-interactive", "--no-progress")
+}
+
+// resolved matches the beginning of a package's URL in a lock.
+var resolved = regexp.MustCompile(`(?m)^( +resolved ")https://[^/"]+/`)
+
+// fromRegistry has a lock, which holds whole URLs, take its packages from a registry. The digests beside the URLs hold
+// for all registries.
+func fromRegistry(lock []byte, registry string) []byte {
+	return resolved.ReplaceAll(lock, []byte("${1}"+strings.TrimSuffix(registry, "/")+"/"))
 }
 
 // choosePackages writes into package.json which packages a build needs.
