@@ -35,7 +35,8 @@ func (c Cluster) Wait(ctx context.Context, unmet string, report func(string),
 		if err != nil && reason == "" {
 			reason = err.Error()
 		}
-		if reason != last && ctx.Err() == nil {
+		// An error that comes of the wait's end is no reason.
+		if reason != last && (err == nil || ctx.Err() == nil) {
 			last = reason
 			report(reason)
 		}
