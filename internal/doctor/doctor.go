@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned"
 )
 
@@ -62,14 +63,16 @@ func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interf
 	if err != nil {
 		return nil, err
 	}
+	container, pluginProblem := pluginContainer(ctx, client, namespace)
+	missing, others := checkTemplates(ctx, argo, namespace)
 	checks := []Check{
-		{"plugin ConfigMap", pluginInstalled(ctx, client, namespace)},
-		{"plugin release", pluginRelease(ctx, client, asked)},
+		{"plugin ConfigMap", pluginProblem},
+		{"plugin release", pluginRelease(container, asked)},
 		{"plugin once", second},
 		{"service account " + pluginAccount, account(ctx, client, namespace, pluginAccount)},
 		{"service account " + workflowAccount, account(ctx, client, namespace, workflowAccount)},
-		{"WorkflowTemplates", missingTemplates(ctx, argo, namespace)},
-		{"WorkflowTemplates release", otherTemplates(ctx, argo, namespace)},
+		{"WorkflowTemplates", missing},
+		{"WorkflowTemplates release", others},
 		{"controller found", missingController(controllers, controller)},
 	}
 	for i := range controllers {
@@ -86,17 +89,21 @@ func Run(ctx context.Context, client kubernetes.Interface, argo versioned.Interf
 	return checks, nil
 }
 
-func pluginInstalled(ctx context.Context, client kubernetes.Interface, namespace string) string {
+// pluginContainer returns the container of the installed plugin, as far as it can be read, and the problem of its
+// ConfigMap.
+func pluginContainer(ctx context.Context, client kubernetes.Interface, namespace string) (container corev1.Container,
+	problem string,
+) {
 	configMap, err := client.CoreV1().ConfigMaps(namespace).Get(ctx, pluginConfigMap, metav1.GetOptions{})
 	if err != nil {
-		return notInstalled(err, namespace)
+		return container, notInstalled(err, namespace)
 	}
+	container, problem = sidecar(configMap)
 	if configMap.Labels["workflows.argoproj.io/configmap-type"] != "ExecutorPlugin" {
-		return "the label workflows.argoproj.io/configmap-type=ExecutorPlugin is missing, by which the controller " +
+		problem = "the label workflows.argoproj.io/configmap-type=ExecutorPlugin is missing, by which the controller " +
 			"finds it; apply install/ again"
 	}
-	_, problem := sidecar(configMap)
-	return problem
+	return container, problem
 }
 
 // account checks a service account and its token Secret, without which Argo never creates the agent pod.
@@ -119,15 +126,20 @@ func notInstalled(err error, namespace string) string {
 	return fmt.Sprintf("%v; apply install/ to namespace %s", err, namespace)
 }
 
-// missingTemplates names the templates that are not there, which an installation of an older release lacks as well.
-func missingTemplates(ctx context.Context, argo versioned.Interface, namespace string) string {
+// checkTemplates returns the problems of templates that are not there, and of those that are of another release.
+func checkTemplates(ctx context.Context, argo versioned.Interface, namespace string) (missing, others string) {
 	list, err := argo.ArgoprojV1alpha1().WorkflowTemplates(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return notInstalled(err, namespace)
+		return notInstalled(err, namespace), ""
 	}
+	return missingTemplates(list.Items, namespace), otherTemplates(list.Items, namespace)
+}
+
+// missingTemplates names the templates that are not there, which an installation of an older release lacks as well.
+func missingTemplates(installed []wfv1.WorkflowTemplate, namespace string) string {
 	missing := slices.Clone(templates)
-	for i := range list.Items {
-		missing = slices.DeleteFunc(missing, func(name string) bool { return name == list.Items[i].Name })
+	for i := range installed {
+		missing = slices.DeleteFunc(missing, func(name string) bool { return name == installed[i].Name })
 	}
 	if len(missing) == 0 {
 		return ""

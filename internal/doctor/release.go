@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/argoproj/argo-workflows/v3/pkg/client/clientset/versioned"
+	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,13 +36,8 @@ func sidecar(configMap *corev1.ConfigMap) (container corev1.Container, problem s
 
 // pluginRelease compares the tag of the plugin's image with the release of the program that asks. Digests, and tags
 // that are no release, are not compared. Where the plugin cannot be read, another check has the problem.
-func pluginRelease(ctx context.Context, client kubernetes.Interface, asked Installation) string {
-	configMap, err := client.CoreV1().ConfigMaps(asked.Namespace).Get(ctx, pluginConfigMap, metav1.GetOptions{})
-	if err != nil {
-		return ""
-	}
-	container, problem := sidecar(configMap)
-	if problem != "" || !released.MatchString(asked.Release) {
+func pluginRelease(container corev1.Container, asked Installation) string {
+	if !released.MatchString(asked.Release) {
 		return ""
 	}
 	image, _, _ := strings.Cut(container.Image, "@")
@@ -78,22 +73,18 @@ func secondPlugin(ctx context.Context, client kubernetes.Interface, controllers 
 
 // otherTemplates names the templates that call the plugin by another version than that of this release. Templates of
 // users are not looked at; the plugin refuses their calls by itself.
-func otherTemplates(ctx context.Context, argo versioned.Interface, namespace string) string {
-	list, err := argo.ArgoprojV1alpha1().WorkflowTemplates(namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return notInstalled(err, namespace)
-	}
+func otherTemplates(installed []wfv1.WorkflowTemplate, namespace string) string {
 	var others []string
-	for i := range list.Items {
-		if !slices.Contains(templates, list.Items[i].Name) {
+	for i := range installed {
+		if !slices.Contains(templates, installed[i].Name) {
 			continue
 		}
-		for _, tmpl := range list.Items[i].Spec.Templates {
+		for _, tmpl := range installed[i].Spec.Templates {
 			if tmpl.Plugin == nil {
 				continue
 			}
 			version := calledVersion(tmpl.Plugin.Value)
-			other := fmt.Sprintf("%s (%s)", list.Items[i].Name, version)
+			other := fmt.Sprintf("%s (%s)", installed[i].Name, version)
 			if version != plugin.APIVersion && !slices.Contains(others, other) {
 				others = append(others, other)
 			}
