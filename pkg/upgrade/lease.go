@@ -107,11 +107,16 @@ func (u *Upgrader) holdLease(ctx context.Context, progress operation.Progress) (
 
 // awaitLease waits until this process has the Lease again that it holds for a machine, where it lost it.
 func (u *Upgrader) awaitLease(ctx context.Context, progress operation.Progress) error {
+	return await(ctx, progress, func() (why, err error) { return u.lost(), nil })
+}
+
+// await asks until there is no reason why to wait, or an error, and reports each new reason.
+func await(ctx context.Context, progress operation.Progress, ask func() (why, err error)) error {
 	last := ""
 	for {
-		why := u.lost()
-		if why == nil {
-			return nil
+		why, err := ask()
+		if why == nil || err != nil {
+			return err
 		}
 		if why.Error() != last {
 			last = why.Error()

@@ -64,26 +64,16 @@ func (u *Upgrader) readRequest(ctx context.Context) {
 // Lease. The error is a *rollout.Halt where the rollout was aborted. It is for rollbacks, which have no plan: machines
 // of a plan ask [Upgrader.admit].
 func (u *Upgrader) awaitRequest(ctx context.Context, progress operation.Progress) error {
-	last := ""
-	for {
-		asked, err := u.requestNow(ctx)
-		why := cmp.Or(err, u.lost())
+	return await(ctx, progress, func() (why, err error) {
+		asked, unread := u.requestNow(ctx)
 		switch {
-		case err == nil && asked == Abort:
-			return &rollout.Halt{Reason: rollout.ReasonAborted}
-		case err == nil && asked == Pause:
-			why = errWait(rollout.ReasonPaused)
-		case why == nil:
-			return nil
+		case unread == nil && asked == Abort:
+			return nil, &rollout.Halt{Reason: rollout.ReasonAborted}
+		case unread == nil && asked == Pause:
+			return errWait(rollout.ReasonPaused), nil
 		}
-		if why.Error() != last {
-			last = why.Error()
-			operation.ReportWait(progress, "%s", last)
-		}
-		if err := pause(ctx, leaseAsks); err != nil {
-			return err
-		}
-	}
+		return cmp.Or(unread, u.lost()), nil
+	})
 }
 
 // requestNow reads the request to this rollout.
