@@ -117,7 +117,7 @@ func (t *Tracer) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Close sends the spans left. It returns when that is sent or ctx ends.
+// Close sends the spans left. It returns when they are sent or ctx ends.
 func (t *Tracer) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
